@@ -1,0 +1,92 @@
+// The engine: anonymous memory beyond RAM, under a budget.
+//
+// What it is for: regions of plain memory that may together be larger than the budget. Pages that
+// are not needed leave to compressed RAM and files; a touch brings them back.
+//
+// Who owns what: the Engine owns frames, swap and threads; each Region owns its address range and
+// must be destroyed before its engine; a Pin owns one reference and one pin on each page of its
+// range. Several engines may live in one process.
+//
+// Typical flow:
+//     holdfast::Options options;
+//     options.memory_budget = 512 << 20;
+//     auto engine = holdfast::Engine::create(options);
+//     if (!engine) return report(engine.error());
+//     auto region = (*engine)->map_anonymous(4ull << 30);
+//     if (!region) return report(region.error());
+//     auto* numbers = reinterpret_cast<std::uint64_t*>(region->data());
+//     numbers[123456789] = 42;   // a plain store; comes back whenever it is touched
+//
+// Context: task context only, unless a function says "any context". Called from an asynchronous
+// signal handler that interrupted the engine, or from a completion callback, a task-only function
+// returns Errc::interrupt_context and changes nothing. A signal handler must not touch managed
+// memory that is not pinned.
+// Thread-safety: every function may be called by several threads at once; destroying a Region while
+// others use its memory is the caller's bug, as with munmap.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "holdfast/error.h"
+#include "holdfast/options.h"
+#include "holdfast/pin.h"
+#include "holdfast/region.h"
+#include "holdfast/stats.h"
+
+namespace holdfast {
+
+class Engine {
+ public:
+  // The least memory_budget at window_pages = 512: room for a few windows on their way out.
+  static constexpr std::uint64_t kMinimumBudget = 8ull << 20;
+
+  // Builds and starts an engine. Errors: invalid_argument (a budget too small or larger than the
+  // machine, no tier), permission (userfaultfd refused: the remedy names sysctl, device or
+  // capability), not_found / permission / system (the swap directory), unsupported. Allocates.
+  [[nodiscard]] static Expected<std::unique_ptr<Engine>> create(const Options& options);
+
+  // Stops the threads and gives everything back. All regions are gone before. Task context.
+  virtual ~Engine() = default;
+
+  // Reserves `bytes` (rounded up to a page; 1 to 2^46) of zero memory; nothing is resident until it
+  // is touched. `capacity`: how far resize() may grow it in place (0: bytes). Alignment: 2 MiB.
+  // Errors: invalid_argument, out_of_memory (address space; or memory pressure with no tier left).
+  [[nodiscard]] virtual Expected<Region> map_anonymous(std::uint64_t bytes,
+                                                       std::uint64_t capacity = 0) = 0;
+
+  // Pins [address, address + length): brings it in, keeps it resident and unmoved until unpinned.
+  // Any alignment; whole pages are pinned. On resident pages a few atomic operations and no system
+  // call. Errors: not_mapped (outside any region, or across two), pins_exceeded (value: pages that
+  // are pinned already; limit: the most), out_of_memory, io_error, corrupted.
+  [[nodiscard]] virtual Expected<Pin> pin(const void* address, std::size_t length) = 0;
+
+  // A snapshot of all counters. Allocates. Task context.
+  [[nodiscard]] virtual Stats stats() = 0;
+  // "remap, signal delivery, /dev/userfaultfd, MOVE": what was chosen on this machine.
+  [[nodiscard]] virtual std::string description() const = 0;
+
+  // Runs reclaim until `pages` pages have left, or nothing more can; returns how many did. For
+  // tests and for programs that know a good moment.
+  virtual std::uint64_t reclaim(std::uint64_t pages) = 0;
+
+  // Runs fn(argument) in task context, soon, on the reclaimer's thread. Any context, lock-free.
+  // False: the queue (1024) is full and nothing was queued.
+  [[nodiscard]] virtual bool defer(void (*fn)(void*) noexcept, void* argument) noexcept = 0;
+
+  // Pages of the engine's own, outside any region: 2^order pages (order 0 to 9) of zeroed, resident,
+  // naturally aligned memory, owned by the caller. Errors: invalid_argument, out_of_memory.
+  [[nodiscard]] virtual Expected<std::byte*> allocate_pages(unsigned order) = 0;
+  // Frees them. Any context, lock-free: an owner can free its pages at any time.
+  virtual void free_pages(std::byte* pages, unsigned order) noexcept = 0;
+
+  // Debug builds: names the holders of the page at `address` on standard error. Task context.
+  virtual void dump_holders(const void* address) = 0;
+  // Proves the whole engine consistent; callers see to it that nothing is in flight. False: it
+  // said what on standard error.
+  [[nodiscard]] virtual bool check_all() = 0;
+};
+
+}  // namespace holdfast

@@ -1,0 +1,10 @@
+// Everything public, in one include.
+#pragma once
+
+#include "holdfast/engine.h"
+#include "holdfast/error.h"
+#include "holdfast/memory_resource.h"
+#include "holdfast/options.h"
+#include "holdfast/pin.h"
+#include "holdfast/region.h"
+#include "holdfast/stats.h"

@@ -1,0 +1,64 @@
+// What an engine can be told when it is made. Every field has a default that works; sizes are bytes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "holdfast/error.h"
+
+namespace holdfast {
+
+// How faults are served.
+enum class FaultDelivery : std::uint8_t {
+  // The faulting thread serves itself in a SIGBUS handler: fastest. System calls that are given a
+  // non-resident buffer fail with EFAULT (pin it first), and a thread that blocks SIGBUS dies.
+  signal,
+  // A handler thread serves: transparent to system calls and to threads that block SIGBUS; dearer.
+  thread,
+};
+
+enum class SwapCompression : std::uint8_t { none, lz4, zstd };
+
+enum class SwapIo : std::uint8_t { automatic, ring, plain };
+
+// One place for what is not resident. Tiers are tried in the order in which they are listed, and
+// the first passes on to the next what exceeds its limit.
+struct SwapTier {
+  enum class Kind : std::uint8_t { ram, file };
+  Kind kind = Kind::ram;
+  SwapCompression compression = SwapCompression::lz4;
+  // ram: how much of the memory budget compressed pages may take (0: half of it, or all that
+  // reclaim needs where no tier follows). file: the most bytes in the file (0: no limit).
+  std::uint64_t limit_bytes = 0;
+  std::string directory = "/var/tmp";  // file: where the (nameless) swap file is made
+  SwapIo io = SwapIo::automatic;
+};
+
+// What to do about an error inside a plain load or store, which nothing can return.
+enum class OnError : std::uint8_t {
+  terminate,  // end the program with SIGBUS after one line on standard error (the default)
+  retry,      // the cause has been mended: run the instruction again
+};
+
+// Called in the faulting thread (signal delivery: inside a signal handler, so only
+// async-signal-safe calls; thread delivery: in the handler thread). `address`: the load or store.
+using ErrorHandler = OnError (*)(const Error& error, std::uintptr_t address, void* context) noexcept;
+
+struct Options {
+  // Bounds everything the engine keeps resident: mapped and cached pages, compressed pages, tables.
+  // At least Engine::kMinimumBudget. Required: there is no default that would suit anybody.
+  std::uint64_t memory_budget = 0;
+
+  FaultDelivery delivery = FaultDelivery::signal;
+  std::vector<SwapTier> swap = {SwapTier{}};  // compressed RAM with lz4
+  bool use_move = true;            // false: never UFFDIO_MOVE, even where the kernel has it
+  bool background_reclaim = true;  // false: faults reclaim for themselves; for tests
+  bool record_call_sites = false;  // debug builds: dump_holders() names call sites
+  std::uint32_t window_pages = 512;  // unit of ageing, pages: a power of two, 8 to 512. 512 lets a
+                                     // window leave with one page-table move
+  ErrorHandler on_error = nullptr;
+  void* on_error_context = nullptr;
+};
+
+}  // namespace holdfast

@@ -1,0 +1,146 @@
+// The page frame's descriptor: 32 bytes a frame.
+//
+// The ownership rule (DESIGN.md section 1): whoever holds a page holds a reference of its own, the
+// VM included. count 0 means free, and only free: a page on an LRU list or in a cache has count >= 1.
+//
+// Which word who may touch:
+//   references_  anyone, atomically. Low 32 bits: count. High 32 bits: pins, each of them counted
+//                in count too. One word, so that "who holds it" is one load.
+//   next_, prev_ the list that the page is on: the free stacks while count is 0 (next_ only), the
+//                LRU under its lock afterwards.
+//   owner_       which entry maps or caches it: RegionId << 48 | PageIndex; ~0: none. Written under
+//                that entry's lock; read by reclaim, which then locks the entry and looks again.
+//   slot_        the swap slot that holds the same content as of the last write-out; none: no slot.
+//                Under the entry's lock.
+//   word_        state, order, flags and pool window; see the masks. State changes are checked
+//                against page_state.h.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/base.h"
+#include "page/page_state.h"
+
+namespace holdfast::page {
+
+// Which LRU list a page is on. The flag is written under the LRU's lock, except `pending`, set by
+// whoever pushes it on the LRU's lock-free intake.
+enum class LruList : std::uint8_t { none, pending, active, inactive };
+
+struct Owner {
+  RegionId region;
+  PageIndex index;
+  [[nodiscard]] bool is_none() const noexcept { return region.is_none(); }
+  friend bool operator==(const Owner&, const Owner&) = default;
+};
+
+class Page {
+ public:
+  static constexpr std::uint32_t kNoPoolWindow = (1U << 20) - 1;
+
+  [[nodiscard]] std::uint32_t count() const noexcept {
+    return static_cast<std::uint32_t>(references_.load(std::memory_order_acquire));
+  }
+  [[nodiscard]] std::uint32_t pins() const noexcept {
+    return static_cast<std::uint32_t>(references_.load(std::memory_order_acquire) >> 32);
+  }
+  // Adds a reference; the caller already has one, or a lock under which one is held. Any context.
+  void get() noexcept {
+    const std::uint64_t old = references_.fetch_add(1, std::memory_order_relaxed);
+    HF_DCHECK2(static_cast<std::uint32_t>(old) != 0, old, 0);
+  }
+  // Adds a reference and a pin unless the page is free (the caller may have found it without a
+  // lock and must look again afterwards). False: it is free. Any context.
+  [[nodiscard]] bool try_pin() noexcept { return try_add(kOnePin + 1); }
+  [[nodiscard]] bool try_get() noexcept { return try_add(1); }
+
+  [[nodiscard]] PageState state() const noexcept {
+    return static_cast<PageState>(word_.load(std::memory_order_acquire) & kStateMask);
+  }
+  // Changes the state; a transition that page_state.h does not draw aborts in every build.
+  void to(PageState next) noexcept;
+
+  [[nodiscard]] LruList lru_list() const noexcept {
+    return static_cast<LruList>((word_.load(std::memory_order_relaxed) >> kLruShift) & 3U);
+  }
+  void set_lru_list(LruList list) noexcept {
+    replace(3U << kLruShift, static_cast<std::uint32_t>(list) << kLruShift);
+  }
+  // Order of the block that this page heads (allocate_block), 0 to 9.
+  [[nodiscard]] unsigned order() const noexcept {
+    return (word_.load(std::memory_order_relaxed) >> kOrderShift) & 15U;
+  }
+  void set_order(unsigned order) noexcept { replace(15U << kOrderShift, order << kOrderShift); }
+  // Pool window where its memory stands while cached, written back or warm.
+  [[nodiscard]] std::uint32_t pool_window() const noexcept {
+    return word_.load(std::memory_order_relaxed) >> kWindowShift;
+  }
+  void set_pool_window(std::uint32_t window) noexcept {
+    replace(~0U << kWindowShift, window << kWindowShift);
+  }
+  // True while memory stands at the frame's home address (allocate_block): the frame cannot be
+  // reused before that memory is dropped.
+  [[nodiscard]] bool has_home_memory() const noexcept {
+    return (word_.load(std::memory_order_relaxed) & kHomeBit) != 0;
+  }
+  void set_home_memory(bool on) noexcept { replace(kHomeBit, on ? kHomeBit : 0); }
+
+  [[nodiscard]] Owner owner() const noexcept {
+    const std::uint64_t raw = owner_.load(std::memory_order_acquire);
+    if (raw == ~std::uint64_t{0}) return {};
+    return {RegionId(static_cast<std::uint16_t>(raw >> 48)), PageIndex(raw & kIndexMask)};
+  }
+  void set_owner(Owner owner) noexcept {
+    owner_.store(owner.is_none() ? ~std::uint64_t{0}
+                                 : std::uint64_t{owner.region.value} << 48 | owner.index.value,
+                 std::memory_order_release);
+  }
+  [[nodiscard]] SlotIndex slot() const noexcept {
+    return SlotIndex(slot_.load(std::memory_order_relaxed));
+  }
+  void set_slot(SlotIndex slot) noexcept { slot_.store(slot.value, std::memory_order_relaxed); }
+
+  // Links of the lists that go through descriptors.
+  struct Links {
+    static std::atomic<std::uint32_t>& next(Page& page) noexcept { return page.next_; }
+    static std::atomic<std::uint32_t>& prev(Page& page) noexcept { return page.prev_; }
+  };
+
+ private:
+  friend class FramePool;
+  static constexpr std::uint64_t kOnePin = std::uint64_t{1} << 32;
+  static constexpr std::uint64_t kIndexMask = (std::uint64_t{1} << 48) - 1;
+  static constexpr std::uint32_t kStateMask = 15U;
+  static constexpr unsigned kLruShift = 4;
+  static constexpr unsigned kOrderShift = 6;
+  static constexpr std::uint32_t kHomeBit = 1U << 10;
+  static constexpr unsigned kWindowShift = 12;
+
+  bool try_add(std::uint64_t amount) noexcept {
+    std::uint64_t old = references_.load(std::memory_order_relaxed);
+    do {
+      if (static_cast<std::uint32_t>(old) == 0) return false;
+      HF_DCHECK(static_cast<std::uint32_t>(old) != 0xffffffffU);
+    } while (!references_.compare_exchange_weak(old, old + amount, std::memory_order_seq_cst,
+                                                std::memory_order_relaxed));
+    return true;
+  }
+  void replace(std::uint32_t mask, std::uint32_t bits) noexcept {
+    std::uint32_t old = word_.load(std::memory_order_relaxed);
+    while (!word_.compare_exchange_weak(old, (old & ~mask) | bits, std::memory_order_acq_rel,
+                                        std::memory_order_relaxed)) {
+    }
+  }
+
+  std::atomic<std::uint64_t> references_{0};
+  std::atomic<std::uint32_t> next_{base::kNoLink};
+  std::atomic<std::uint32_t> prev_{base::kNoLink};
+  std::atomic<std::uint64_t> owner_{~std::uint64_t{0}};
+  std::atomic<std::uint32_t> slot_{SlotIndex::kNoneValue};
+  std::atomic<std::uint32_t> word_{kNoPoolWindow << kWindowShift};
+};
+static_assert(sizeof(Page) == 32, "metadata budget: 32 bytes a frame (DESIGN.md section 1)");
+static_assert(kPageStates <= 16, "the state fits its four bits");
+
+}  // namespace holdfast::page

@@ -1,0 +1,51 @@
+// The states of a page and the transitions that are legal.
+//
+//                 allocate                 enter (fault)
+//        ┌───────────────────▶ held ─────────────────────▶ resident ◀────────┐ rescue
+//        │                      │ ▲                          │   │           │
+//        │      last put        │ │ take (fault run)         │   └─ unmap ─▶ cached ──▶ writeback
+//        │◀─────────────────────┘ │                          │              │ ▲  │         │  │
+//       free ◀──────────────── warm ◀── clean, VM's put ─────┼──────────────┘ └──┼─ failed ┘  │
+//        │ ▲       drop memory    ▲                          │                   │            │
+//        │ │                      └── written, VM's put ─────┼───────────────────┼────────────┘
+//        ▼ │ uncharge             └── last put: memory stands│                   │
+//      charged                                               │   region gone     │
+//        ▲                                                   ▼                   ▼
+//        └──── free (charge)                               orphan ◀──────────────┘
+//                                          orphan ──▶ free / warm: the VM finds count 1, its put
+//
+//  free       on the free lists; no memory of its own stands anywhere. count 0.
+//  held       allocated, known only to its holders; the VM has no reference. count >= 1.
+//  resident   a page-table entry maps it; on the LRU's active list. count = VM 1 + entry 1 + pins +
+//             callers.
+//  cached     unmapped by reclaim but still in its frame, in the swap cache, on the inactive list.
+//             count = VM 1 + callers. A touch rescues it.
+//  writeback  cached, and its content is on its way to a swap slot. A touch rescues it just so.
+//  orphan     its region is gone; only the VM (and pins) still hold it. On the inactive list.
+//  warm       free, but memory still stands at its pool address; either a fault run takes it for a
+//             MOVE, or the memory is dropped and it is free. count 0.
+//  charged    a frame's right lent to compressed storage or to tables. count 0.
+#pragma once
+
+#include <cstdint>
+
+namespace holdfast::page {
+
+enum class PageState : std::uint8_t {
+  free,
+  held,
+  resident,
+  cached,
+  writeback,
+  orphan,
+  warm,
+  charged,
+};
+inline constexpr int kPageStates = 8;
+
+[[nodiscard]] const char* name(PageState state) noexcept;
+
+// True if the drawing above has an arrow from `from` to `to`. Any context.
+[[nodiscard]] bool is_legal(PageState from, PageState to) noexcept;
+
+}  // namespace holdfast::page

@@ -1,0 +1,129 @@
+// Facade of swap/: swap slots, compression, and the tiers that hold what is not resident.
+//
+// What it is for: store() turns pages into slots, load() turns slots into pages, whichever tier
+// holds them. A slot keeps the 128-bit hash of its page; load() checks it, so that a damaged slot
+// is an error and never data.
+//
+// Who owns what: a slot has a count (one per page-table entry or resident page that keeps it); the
+// last put() frees its storage. Tiers own their storage; compressed RAM is paid for with frames
+// charged to the frame pool.
+//
+// Flow of a write-out (reclaim/):  hash page -> if page.slot() holds that hash: clean, nothing to
+//   do; else store() -> entry refers to the slot. Flow of a fault (space/): load() -> page.
+// The caller keeps page-table entries busy meanwhile, so that nobody else stores, loads or puts the
+// same slot; within swap/, write-back and compaction move images about under per-slot locks.
+//
+// Tiers are tried in order. An image that a tier cannot take (its share is used up, ENOSPC, EIO)
+// goes to the next; an error from a device retires that place for good. With no tier left the item
+// fails with swap_full or io_error and the page stays where it is: nothing is lost.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/base.h"
+#include "page/page.h"
+#include "sys/sys.h"
+
+namespace holdfast::swap {
+
+enum class Compression : std::uint8_t { none, lz4, zstd };
+
+enum class TierKind : std::uint8_t { ram, file };
+
+struct TierOptions {
+  TierKind kind = TierKind::ram;
+  Compression compression = Compression::lz4;  // ram: lz4 or zstd; file: none stores pages raw
+  std::uint64_t limit_bytes = 0;  // ram: share of memory; file: size of the file; 0: no limit
+  std::string directory;          // file: where the swap file is made
+  sys::IoBackend io = sys::IoBackend::automatic;
+  std::uint32_t block_bytes = 64 * 1024;  // ram: unit of growth; tests use smaller ones
+  std::uint32_t cluster_bytes = 256 * 1024;  // file: unit of sequential writing and of reuse
+};
+
+struct SwapOptions {
+  std::vector<TierOptions> tiers;   // in the order in which they are tried; at least one
+  std::uint64_t slots_max = 0;      // the most slots that can exist: pages of all regions' budget
+};
+
+struct StoreItem {
+  const std::byte* page = nullptr;  // in: kPageSize bytes, stable until store() returns
+  base::Hash128 hash;               // in
+  SlotIndex slot;                   // out: a new slot with count 1; none: failed
+  Error error;                      // out: why it failed; code is meaningful only then
+};
+
+struct LoadItem {
+  SlotIndex slot;                   // in
+  std::byte* page = nullptr;        // in: kPageSize bytes of room, aligned to kPageSize
+  bool ok = false;                  // out
+  Error error;                      // out, if not ok: io_error or corrupted; page is undefined
+};
+
+struct TierStats {
+  TierKind kind = TierKind::ram;
+  std::uint64_t pages = 0;            // slots whose image is here
+  std::uint64_t image_bytes = 0;      // sum of their images
+  std::uint64_t held_bytes = 0;       // what the tier takes in memory or in the file
+  std::uint64_t limit_bytes = 0;
+  std::uint64_t stores = 0, loads = 0, frees = 0;
+  std::uint64_t written_bytes = 0, read_bytes = 0;  // device traffic
+  std::uint64_t refused_full = 0;     // images passed on because the share was used up
+  std::uint64_t write_errors = 0, read_errors = 0;
+  std::uint64_t places_retired = 0;
+  std::uint64_t compactions = 0, moved = 0;  // compaction passes, images moved by them
+};
+
+struct SwapStats {
+  std::vector<TierStats> tiers;
+  std::uint64_t slots_used = 0, slots_max = 0;
+  std::uint64_t hash_mismatches = 0;
+  std::uint64_t written_back = 0;     // images moved from one tier down to the next
+  std::uint64_t incompressible = 0;   // pages stored raw
+  std::uint64_t metadata_bytes = 0;   // slot map and tiers' books
+};
+
+class Swap {
+ public:
+  // Errors: invalid_argument (no tier, a limit below one block), not_found, permission, system.
+  [[nodiscard]] static Expected<std::unique_ptr<Swap>> create(sys::Machine& machine,
+                                                              page::FramePool& pool,
+                                                              const SwapOptions& options);
+  virtual ~Swap() = default;
+
+  // Stores each page in a new slot, batching device writes. Items fail one by one. May wait for
+  // I/O. Task context, no ranked lock held, several threads at once; no malloc: a fault handler
+  // that reclaims for itself calls it. `priority`: how far it may go into the frame pool's reserve
+  // for compressed memory.
+  virtual void store(std::span<StoreItem> items, page::Priority priority) noexcept = 0;
+  // Brings pages back; the slots stay (and stay valid: a page that is not changed keeps its slot).
+  // All device reads of one call are in flight together. May wait. Task context, no lock held.
+  virtual void load(std::span<LoadItem> items) noexcept = 0;
+
+  // The hash kept with a slot. The caller holds a count of it. Any context.
+  [[nodiscard]] virtual base::Hash128 hash_of(SlotIndex slot) const noexcept = 0;
+  // One more holder of the slot / one less; the last frees its storage. Task context, lock rank
+  // slot_map may be taken.
+  virtual void get(SlotIndex slot) noexcept = 0;
+  virtual void put(SlotIndex slot) noexcept = 0;
+  [[nodiscard]] virtual std::uint32_t count_of(SlotIndex slot) const noexcept = 0;
+
+  // Housekeeping, called by the reclaimer's thread with nothing held. Moves images from a tier that
+  // nears its share to the next one, compacts what is sparse, gives empty blocks back; returns true
+  // if there is more to do. May wait for I/O.
+  virtual bool maintain() noexcept = 0;
+  // True when new slots are getting scarce: whoever keeps a slot for a resident page should drop it.
+  [[nodiscard]] virtual bool nearly_full() const noexcept = 0;
+
+  [[nodiscard]] virtual SwapStats stats() const = 0;
+  // Bytes of compressed memory that are charged to the frame pool now. Any context.
+  [[nodiscard]] virtual std::uint64_t compressed_bytes() const noexcept = 0;
+  [[nodiscard]] virtual std::uint64_t metadata_bytes() const noexcept = 0;
+  // Proves slots, counts and tiers consistent; nothing may be in flight. False: says what.
+  [[nodiscard]] virtual bool check() noexcept = 0;
+};
+
+}  // namespace holdfast::swap

@@ -1,0 +1,4 @@
+// Facade of sys/: the OS seam.
+#pragma once
+
+#include "sys/machine.h"
