@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/index_list.h"
 #include "base/same_filled.h"
+#include "base/text.h"
 #include "base/try.h"
 #include "base/units.h"
 #include "holdfast/error.h"
