@@ -18,12 +18,13 @@ class Parking;
 inline constexpr int kHeldLocksMax = 16;  // deepest ladder is 8; twice that is a bug
 
 struct ThreadContext {
-  int engine_depth = 0;              // > 0: inside the engine
-  int interrupt_depth = 0;           // > 0: inside a completion callback or a declared handler
-  Parking* parking = nullptr;        // override of the process's parking; null: none
-  int held_locks = 0;                // debug: how many ranked locks this thread holds ...
+  int engine_depth = 0;        // > 0: inside the engine
+  int interrupt_depth = 0;     // > 0: inside a completion callback or a declared handler
+  Parking* parking = nullptr;  // override of the process's parking; null: none
+  int held_locks = 0;          // debug: how many ranked locks this thread holds ...
   std::uint8_t held_ranks[kHeldLocksMax] = {};  // ... and their ranks, in order of taking
-  std::uint32_t random_state = 0;    // for cheap tie-breaking choices of this thread
+  int held_entries = 0;            // debug: entries held; together they are one of held_ranks
+  std::uint32_t random_state = 0;  // for cheap tie-breaking choices of this thread
 };
 
 // This thread's context. The simulated machine gives each of its threads its own.

@@ -1,0 +1,23 @@
+#include "sync/context.h"
+
+#include <utility>
+
+namespace holdfast::sync {
+namespace {
+
+// initial-exec and constant-initialised: a signal handler that is a thread's first visitor here
+// must neither allocate its storage nor run a constructor.
+[[gnu::tls_model("initial-exec")]] constinit thread_local ThreadContext own_context;
+[[gnu::tls_model("initial-exec")]] constinit thread_local ThreadContext* override_context = nullptr;
+
+}  // namespace
+
+ThreadContext& this_thread() noexcept {
+  return override_context == nullptr ? own_context : *override_context;
+}
+
+ThreadContext* swap_thread_context(ThreadContext* context) noexcept {
+  return std::exchange(override_context, context);
+}
+
+}  // namespace holdfast::sync
