@@ -1,0 +1,66 @@
+# Programs: src/cli -> bin/holdfast, bench -> bin/holdfast-bench, each example -> bin/<its name>.
+
+# holdfast_program(name INCLUDE dirs... SOURCES files...)
+function(holdfast_program name)
+  cmake_parse_arguments(ARG "" "" "INCLUDE;LINK;SOURCES" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${ARG_INCLUDE})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} holdfast_flags Holdfast::holdfast fmt::fmt
+                                        CLI11::CLI11 nlohmann_json::nlohmann_json)
+endfunction()
+
+function(holdfast_programs)
+  find_package(fmt REQUIRED)
+  find_package(CLI11 REQUIRED)
+  find_package(nlohmann_json REQUIRED)
+  find_package(benchmark QUIET)
+  holdfast_command()
+  holdfast_bench()
+  holdfast_examples()
+endfunction()
+
+# The command: all but main.cc is a library too, so that tests can reach it.
+function(holdfast_command)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/*.cc)
+  set(main ${sources})
+  list(FILTER main INCLUDE REGEX "/main\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
+  holdfast_sources_as_library(holdfast_cli "${sources}" Holdfast::holdfast fmt::fmt CLI11::CLI11
+                              nlohmann_json::nlohmann_json)
+  if(main)
+    holdfast_program(holdfast_command INCLUDE ${CMAKE_SOURCE_DIR}/src LINK holdfast_cli
+                     SOURCES ${main})
+    set_target_properties(holdfast_command PROPERTIES OUTPUT_NAME holdfast)
+    install(TARGETS holdfast_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  endif()
+endfunction()
+
+function(holdfast_bench)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/*.cc)
+  if(sources)
+    holdfast_program(holdfast-bench SOURCES ${sources}
+                     INCLUDE ${CMAKE_SOURCE_DIR}/bench ${CMAKE_SOURCE_DIR}/src)
+    if(TARGET benchmark::benchmark)
+      target_link_libraries(holdfast-bench PRIVATE benchmark::benchmark)
+    endif()
+  endif()
+endfunction()
+
+# Examples see include/ and nothing else of ours, as any user does.
+function(holdfast_examples)
+  file(GLOB singles CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/examples/*.cc)
+  foreach(source ${singles})
+    get_filename_component(name ${source} NAME_WE)
+    holdfast_program(${name} SOURCES ${source})
+  endforeach()
+  file(GLOB entries LIST_DIRECTORIES true CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/examples/*)
+  foreach(entry ${entries})
+    if(IS_DIRECTORY ${entry})
+      file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${entry}/*.cc)
+      if(sources)
+        get_filename_component(name ${entry} NAME)
+        holdfast_program(${name} SOURCES ${sources} INCLUDE ${entry})
+      endif()
+    endif()
+  endforeach()
+endfunction()
