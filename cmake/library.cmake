@@ -41,6 +41,8 @@ function(holdfast_install_library)
   install(FILES ${CMAKE_BINARY_DIR}/package/HoldfastConfig.cmake
                 ${CMAKE_BINARY_DIR}/package/HoldfastConfigVersion.cmake
           DESTINATION ${package_dir})
+  # Relative to the .pc file itself, so that `cmake --install --prefix` needs no new configure.
+  file(RELATIVE_PATH HOLDFAST_PC_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
   configure_file(${CMAKE_SOURCE_DIR}/cmake/holdfast.pc.in ${CMAKE_BINARY_DIR}/package/holdfast.pc
                  @ONLY)
   install(FILES ${CMAKE_BINARY_DIR}/package/holdfast.pc
