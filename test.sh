@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Builds and tests everything, from a fresh clone on.
+#
+#   ./test.sh           what CI runs: all checks, all tests in the debug build, and the asan+ubsan,
+#                       tsan, clang 19 and release builds as far as 40 minutes on two CPUs allow
+#   ./test.sh --quick   the checks and the debug build's tests without the long ones: for every edit
+#   ./test.sh --full    every test in every build, clang-tidy, ten times the seeds: for a release
+#
+# Missing Debian packages are installed (as root or through sudo). Logs are kept in build/logs. The
+# last line is `N passed, N failed`; the exit status is 0 if nothing failed.
+set -u
+cd "$(dirname "$0")" || exit 1
+
+mode=normal
+case "${1:-}" in
+  "") ;;
+  --quick) mode=quick ;;
+  --full) mode=full ;;
+  *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
+
+logs=build/logs
+jobs=$(nproc)
+test_timeout=300       # seconds for one test: a hang is a failure, not a stuck run
+long_tests='^(soak|program|examples)$'  # labels of folders that take minutes
+passed=0 failed=0 skipped=0 failures=()
+started=$SECONDS
+mkdir -p "$logs"
+
+if [ "$mode" = full ]; then
+  export HOLDFAST_SEED_FACTOR=${HOLDFAST_SEED_FACTOR:-10}
+  test_timeout=3600
+fi
+
+# step NAME WHAT COMMAND...: runs a command with its output in a log; one line tells the outcome.
+step() {
+  local name=$1 what=$2 begun=$SECONDS
+  shift 2
+  printf '== %-16s %s ... ' "$name" "$what"
+  if "$@" >"$logs/$name.log" 2>&1; then
+    passed=$((passed + 1))
+    printf 'ok (%d s)\n' $((SECONDS - begun))
+    return 0
+  fi
+  failed=$((failed + 1))
+  failures+=("$name")
+  printf 'FAILED (%d s); the end of %s:\n' $((SECONDS - begun)) "$logs/$name.log"
+  tail -n 40 "$logs/$name.log" | sed 's/^/   | /'
+  return 1
+}
+
+# shellcheck disable=SC2317  # called through step
+configure_and_build() {
+  cmake --preset "$1" && cmake --build "build/$1" -j "$jobs"
+}
+
+# build PRESET: true if it built.
+build() {
+  step "build-$1" "configure and build the preset $1" configure_and_build "$1"
+}
+
+# tests PRESET [CTEST OPTIONS]: each test counts by itself.
+tests() {
+  local preset=$1 log=$logs/tests-$1.log begun=$SECONDS total bad left_out
+  shift
+  printf '== %-16s run the tests of the preset %s ... ' "tests-$preset" "$preset"
+  ctest --test-dir "build/$preset" -j 2 --timeout "$test_timeout" --output-on-failure \
+    --no-tests=error "$@" >"$log" 2>&1
+  local status=$?
+  read -r bad total < <(sed -n 's/.* \([0-9]*\) tests failed out of \([0-9]*\)$/\1 \2/p' "$log" | tail -n 1)
+  if [ -z "${total:-}" ]; then
+    bad=1 total=1  # no tests, or ctest itself failed
+  elif [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
+    bad=1 total=$((total + 1))
+  fi
+  left_out=$(grep -c '\*\*\*Skipped' "$log")
+  passed=$((passed + total - bad - left_out))
+  failed=$((failed + bad))
+  skipped=$((skipped + left_out))
+  printf '%d passed, %d failed, %d skipped (%d s)\n' $((total - bad - left_out)) "$bad" "$left_out" \
+    $((SECONDS - begun))
+  if [ "$bad" -ne 0 ]; then
+    failures+=("tests-$preset")
+    grep -vE '^ *[0-9]+/[0-9]+ .* Passed |^ +Start +[0-9]+:' "$log" | tail -n 80 | sed 's/^/   | /'
+  fi
+  if [ "$left_out" -ne 0 ]; then  # which, and the reasons that they gave
+    grep '\*\*\*Skipped' "$log" | sed 's/^/   | /'
+    grep -A 1 ': Skipped$' "build/$preset/Testing/Temporary/LastTest.log" |
+      grep -vE ': Skipped$|^--$' | sort | uniq -c | sed 's/^/   | /'
+  fi
+}
+
+# build_and_test PRESET [CTEST OPTIONS]
+build_and_test() {
+  local preset=$1
+  shift
+  build "$preset" && tests "$preset" "$@"
+}
+
+finish() {
+  [ ${#failures[@]} -eq 0 ] || printf 'failed: %s\n' "${failures[*]}"
+  [ "$skipped" -eq 0 ] || printf '%d skipped, each with its reason in %s\n' "$skipped" "$logs"
+  printf 'took %d min %d s\n' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60))
+  printf '%d passed, %d failed\n' "$passed" "$failed"
+  [ "$failed" -eq 0 ]
+  exit
+}
+
+printf 'holdfast %s on %s, %s CPUs, mode %s\n' \
+  "$(git rev-parse --short HEAD 2>/dev/null || echo '(no git)')" "$(uname -sr)" "$jobs" "$mode"
+step packages 'install what is missing' tools/install_packages test || finish
+
+case "$mode" in
+  quick)
+    step checks 'layers, headers, format, style, docs' tools/check
+    build_and_test debug -LE "$long_tests"
+    ;;
+  normal)
+    step checks 'layers, headers, format, style, docs' tools/check
+    build_and_test debug
+    build_and_test release
+    step install 'install, then build a consumer by CMake and by pkg-config' tools/test_install
+    build_and_test asan -LE "$long_tests"
+    build_and_test tsan -LE "$long_tests"
+    build_and_test clang19 -LE "$long_tests"
+    ;;
+  full)
+    step clang19-config 'configure clang 19 for clang-tidy' cmake --preset clang19
+    step checks 'layers, headers, format, style, docs, clang-tidy' tools/check --tidy
+    for preset in debug release asan tsan clang19; do
+      build_and_test "$preset"
+    done
+    step install 'install, then build a consumer by CMake and by pkg-config' tools/test_install
+    ;;
+esac
+finish
