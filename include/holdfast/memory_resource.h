@@ -34,6 +34,8 @@ class RegionResource final : public std::pmr::memory_resource {
   // Bytes handed out and not given back / the most that ever were.
   [[nodiscard]] std::uint64_t allocated_bytes() const noexcept;
   [[nodiscard]] std::uint64_t peak_bytes() const noexcept;
+  // Ordinary memory that the allocator's own tables take, about: they lie outside the budget.
+  [[nodiscard]] std::uint64_t table_bytes() const noexcept;
   [[nodiscard]] const Region& region() const noexcept;
 
  private:
