@@ -1,12 +1,55 @@
 # tests/<folder>/**.cc -> holdfast_<folder>_tests, labelled <folder> for ctest -L.
 #
-# A folder named after a module links that module (and, above sync, the simulated machine); any
-# other folder (sim, program, race, soak, ...) links the whole engine.
+# A folder named after a module links that module (and, above sync, the simulated machine); cli,
+# bench and examples link the parts of their programs; any other folder (sim, program, race,
+# soak, ...) links the whole engine. tests/support is what they share, not a test.
 
 # The simulated machine switches stacks by itself, which ThreadSanitizer cannot follow.
 set(HOLDFAST_NOT_UNDER_TSAN sim program)
 # These know nothing of machines, so that they need not wait for the simulated one to compile.
-set(HOLDFAST_WITHOUT_SIM base sync page lru)
+set(HOLDFAST_WITHOUT_SIM base sync page lru cli bench examples)
+
+# What a test folder links of ours, into `result`.
+function(holdfast_test_needs folder result)
+  get_property(programs GLOBAL PROPERTY HOLDFAST_PROGRAMS)
+  get_property(modules GLOBAL PROPERTY HOLDFAST_MODULES)
+  set(needs "")
+  if(folder STREQUAL "cli")
+    set(candidates holdfast_command)
+  elseif(folder STREQUAL "bench")
+    set(candidates holdfast-bench)
+  elseif(folder STREQUAL "examples")
+    set(candidates ${programs})
+    list(REMOVE_ITEM candidates holdfast_command holdfast-bench)
+  elseif(folder IN_LIST modules)
+    set(candidates "")
+    list(APPEND needs holdfast_${folder})
+  else()
+    set(candidates "")
+    list(APPEND needs holdfast_engine)
+  endif()
+  foreach(program ${candidates})
+    if(TARGET ${program}_parts)
+      list(APPEND needs ${program}_parts)
+    endif()
+  endforeach()
+  if(candidates)
+    list(APPEND needs holdfast_flags holdfast_needs Holdfast::holdfast)
+  endif()
+  if(NOT folder IN_LIST HOLDFAST_WITHOUT_SIM)
+    list(PREPEND needs holdfast_test_support holdfast_sim)
+  endif()
+  set(${result} ${needs} PARENT_SCOPE)
+endfunction()
+
+# tests/support/**.cc: the library of what tests share.
+function(holdfast_test_support_library)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/*.cc)
+  holdfast_sources_as_library(holdfast_test_support "${sources}" holdfast_sim GTest::gtest)
+  if(sources)
+    target_include_directories(holdfast_test_support PUBLIC ${CMAKE_SOURCE_DIR}/tests)
+  endif()
+endfunction()
 
 function(holdfast_test_folder folder)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${folder}/*.cc)
@@ -15,16 +58,14 @@ function(holdfast_test_folder folder)
   endif()
   set(target holdfast_${folder}_tests)
   add_executable(${target} ${sources})
-  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
-  if(NOT folder IN_LIST HOLDFAST_WITHOUT_SIM)
-    target_link_libraries(${target} PRIVATE holdfast_sim)
+  holdfast_test_needs(${folder} needs)
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests ${CMAKE_SOURCE_DIR})
+  target_compile_definitions(${target} PRIVATE HOLDFAST_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
+  target_link_libraries(${target} PRIVATE ${needs} GTest::gtest GTest::gtest_main)
+  if(folder STREQUAL "cli" OR folder STREQUAL "examples" OR folder STREQUAL "bench")
+    get_property(programs GLOBAL PROPERTY HOLDFAST_PROGRAMS)
+    add_dependencies(${target} holdfast ${programs})  # they run the programs too
   endif()
-  if(TARGET holdfast_${folder} AND NOT folder STREQUAL "sim")
-    target_link_libraries(${target} PRIVATE holdfast_${folder})
-  else()
-    target_link_libraries(${target} PRIVATE holdfast_engine)
-  endif()
-  target_link_libraries(${target} PRIVATE GTest::gtest GTest::gtest_main)
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
                        TEST_PREFIX ${folder}/ PROPERTIES LABELS ${folder} TIMEOUT 300)
 endfunction()
@@ -32,8 +73,10 @@ endfunction()
 function(holdfast_all_tests)
   find_package(GTest REQUIRED)
   include(GoogleTest)
+  holdfast_test_support_library()
   file(GLOB folders LIST_DIRECTORIES true RELATIVE ${CMAKE_SOURCE_DIR}/tests CONFIGURE_DEPENDS
        ${CMAKE_SOURCE_DIR}/tests/*)
+  list(REMOVE_ITEM folders support)
   foreach(folder ${folders})
     if(HOLDFAST_SANITIZE STREQUAL "thread" AND folder IN_LIST HOLDFAST_NOT_UNDER_TSAN)
       message(STATUS "tests/${folder}: not under ThreadSanitizer")
