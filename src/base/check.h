@@ -10,19 +10,22 @@
 namespace holdfast::base {
 
 // Says what failed and ends the process. `a` and `b` are the values at hand. Async-signal-safe.
-[[noreturn]] void check_failed(const char* file, int line, const char* expression,
-                               std::uint64_t a, std::uint64_t b) noexcept;
+[[noreturn]] void check_failed(const char* file, int line, const char* expression, std::uint64_t a,
+                               std::uint64_t b) noexcept;
 
 }  // namespace holdfast::base
+
+// For what must cost no call, or must see its caller's return address, in every build.
+#define HF_ALWAYS_INLINE [[gnu::always_inline]] inline
 
 #define HF_CHECK(expression) \
   ((expression) ? (void)0 : ::holdfast::base::check_failed(__FILE__, __LINE__, #expression, 0, 0))
 
 // The same with two numbers that tell the story.
-#define HF_CHECK2(expression, a, b)                                                 \
-  ((expression) ? (void)0                                                           \
-                : ::holdfast::base::check_failed(__FILE__, __LINE__, #expression,   \
-                                                 static_cast<std::uint64_t>(a),     \
+#define HF_CHECK2(expression, a, b)                                               \
+  ((expression) ? (void)0                                                         \
+                : ::holdfast::base::check_failed(__FILE__, __LINE__, #expression, \
+                                                 static_cast<std::uint64_t>(a),   \
                                                  static_cast<std::uint64_t>(b)))
 
 #if defined(HOLDFAST_DEBUG)

@@ -1,7 +1,8 @@
 // The page frame's descriptor: 32 bytes a frame.
 //
 // The ownership rule (DESIGN.md section 1): whoever holds a page holds a reference of its own, the
-// VM included. count 0 means free, and only free: a page on an LRU list or in a cache has count >= 1.
+// VM included. count 0 means free, and only free: a page on an LRU list or in a cache has count
+// >= 1.
 //
 // Which word who may touch:
 //   references_  anyone, atomically. Low 32 bits: count. High 32 bits: pins, each of them counted
@@ -43,9 +44,12 @@ class Page {
     return static_cast<std::uint32_t>(references_.load(std::memory_order_acquire));
   }
   [[nodiscard]] std::uint32_t pins() const noexcept {
-    return static_cast<std::uint32_t>(references_.load(std::memory_order_acquire) >> 32);
+    // seq_cst: pairs with try_pin(); whoever locks an entry and then looks at pins sees the pin, or
+    // the pinner sees the lock.
+    return static_cast<std::uint32_t>(references_.load(std::memory_order_seq_cst) >> 32);
   }
   // Adds a reference; the caller already has one, or a lock under which one is held. Any context.
+  // Callers use the pool's get, try_get and try_pin: they record the holder as well.
   void get() noexcept {
     const std::uint64_t old = references_.fetch_add(1, std::memory_order_relaxed);
     HF_DCHECK2(static_cast<std::uint32_t>(old) != 0, old, 0);
@@ -109,13 +113,32 @@ class Page {
 
  private:
   friend class FramePool;
+  friend class BuddyLists;
+  friend class Reservation;
   static constexpr std::uint64_t kOnePin = std::uint64_t{1} << 32;
   static constexpr std::uint64_t kIndexMask = (std::uint64_t{1} << 48) - 1;
   static constexpr std::uint32_t kStateMask = 15U;
   static constexpr unsigned kLruShift = 4;
   static constexpr unsigned kOrderShift = 6;
   static constexpr std::uint32_t kHomeBit = 1U << 10;
+  static constexpr std::uint32_t kBuddyBit = 1U << 11;  // heads a block on the buddy lists
   static constexpr unsigned kWindowShift = 12;
+
+  // The pool gives the frame out: one reference, its taker's.
+  void start_held() noexcept {
+    HF_DCHECK2(references_.load(std::memory_order_relaxed) == 0, references_, word_);
+    to(PageState::held);
+    references_.store(1, std::memory_order_release);
+  }
+  // count has come to 0, so that the frame is the freeing context's alone: forgets what it was.
+  void forget_content() noexcept;
+  // The same, and its state becomes free. Order and home memory stay until they are dealt with.
+  void become_free() noexcept;
+
+  [[nodiscard]] bool on_buddy_list() const noexcept {
+    return (word_.load(std::memory_order_relaxed) & kBuddyBit) != 0;
+  }
+  void set_on_buddy_list(bool on) noexcept { replace(kBuddyBit, on ? kBuddyBit : 0); }
 
   bool try_add(std::uint64_t amount) noexcept {
     std::uint64_t old = references_.load(std::memory_order_relaxed);

@@ -8,7 +8,8 @@
 // Typical flow of a fault:
 //   1. auto reservation = pool.reserve(n, Priority::normal);  // takes what it needs, or "wait"
 //   2. ... change entries, copy pages in ...
-//   3. Page& page = reservation.take();   // cannot fail; count 1, state held: the caller's reference
+//   3. Page& page = reservation.take();   // cannot fail; count 1, state held: the caller's
+//   reference
 //   4. the rest of the reservation goes back when it leaves the scope.
 //
 // Watermarks: below low the pool wakes the reclaimer (PressureSink::wake); below min only
@@ -19,22 +20,22 @@
 //          + warm + pages with count >= 1 (a block of order k counts 2^k)
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
 
 #include "base/base.h"
+#include "page/buddy.h"
+#include "page/cpu_stacks.h"
 #include "page/descriptor.h"
+#include "page/holder_table.h"
 #include "page/holders.h"
+#include "page/reservation.h"
 #include "sync/sync.h"
 #include "sys/sys.h"
 
 namespace holdfast::page {
-
-inline constexpr unsigned kMaxOrder = 9;
-inline constexpr std::uint32_t kReservationMax = 64;  // the widest fault run
 
 // Who asks: below the min watermark only reclaim itself is served.
 enum class Priority : std::uint8_t { normal, reclaim };
@@ -56,32 +57,8 @@ class PressureSink {
 
 struct FramePoolOptions {
   std::uint32_t frames = 0;
-  Watermarks watermarks;
+  Watermarks watermarks = {};
   bool record_call_sites = false;  // debug builds: each holder's call site as well as its kind
-};
-
-class FramePool;
-
-// Frames promised to one caller. Movable, not copyable; task context.
-class Reservation {
- public:
-  Reservation() noexcept = default;
-  Reservation(Reservation&& other) noexcept;
-  Reservation& operator=(Reservation&& other) noexcept;
-  Reservation(const Reservation&) = delete;
-  Reservation& operator=(const Reservation&) = delete;
-  ~Reservation();
-
-  [[nodiscard]] std::uint32_t size() const noexcept { return size_; }
-  // One of the promised frames: state held, count 1 (the caller's reference, of kind `holder`).
-  // size() > 0. Cannot fail.
-  [[nodiscard]] Page& take(Holder holder = Holder::caller) noexcept;
-
- private:
-  friend class FramePool;
-  FramePool* pool_ = nullptr;
-  std::uint32_t size_ = 0;
-  std::array<std::uint32_t, kReservationMax> frames_;
 };
 
 struct FrameCounts {
@@ -91,13 +68,15 @@ struct FrameCounts {
   std::uint64_t reserved = 0;
   std::uint64_t charged = 0;
   std::uint64_t warm = 0;
-  std::uint64_t used = 0;      // count >= 1
+  std::uint64_t used = 0;  // count >= 1
   friend bool operator==(const FrameCounts&, const FrameCounts&) = default;
 };
 
 class FramePool {
  public:
-  // Errors: budget_exceeded, system. options.frames >= 16.
+  // Errors: budget_exceeded (fewer frames than kFramesMin, or than the high watermark), and what
+  // sys::Machine::reserve says. All memory is reserved here; nothing is allocated afterwards.
+  static constexpr std::uint32_t kFramesMin = 16;
   [[nodiscard]] static Expected<std::unique_ptr<FramePool>> create(sys::Machine& machine,
                                                                    const FramePoolOptions& options);
   ~FramePool();
@@ -121,27 +100,43 @@ class FramePool {
   void uncharge(std::uint32_t count) noexcept;
 
   // --- references: any context, lock-free, async-signal-safe ---
-  void get(Page& page, Holder holder) noexcept;
+  HF_ALWAYS_INLINE void get(Page& page, Holder holder) noexcept {
+    page.get();
+    holders_.take(index_of(page), holder);
+  }
   // Drops a reference; the last one frees the page (or its block) into the deferred or CPU stacks.
-  void put(Page& page, Holder holder) noexcept;
+  // Memory in a pool window must be gone by then: where it stands, the last put is put_to_warm().
+  HF_ALWAYS_INLINE void put(Page& page, Holder holder) noexcept { drop(page, holder, 1); }
   // A reference and a pin on a page that may be free; false: it is. Look again afterwards.
-  [[nodiscard]] bool try_pin(Page& page) noexcept;
-  [[nodiscard]] bool try_get(Page& page, Holder holder) noexcept;
-  void unpin(Page& page) noexcept;
+  [[nodiscard]] HF_ALWAYS_INLINE bool try_pin(Page& page) noexcept {
+    if (!page.try_pin()) return false;
+    holders_.take(index_of(page), Holder::pin);
+    return true;
+  }
+  [[nodiscard]] HF_ALWAYS_INLINE bool try_get(Page& page, Holder holder) noexcept {
+    if (!page.try_get()) return false;
+    holders_.take(index_of(page), holder);
+    return true;
+  }
+  // Drops a pin and its reference, in one subtraction.
+  HF_ALWAYS_INLINE void unpin(Page& page) noexcept { drop(page, Holder::pin, Page::kOnePin + 1); }
   // The owner of a block frees it: drops its reference. The head's order must be `order`.
   void free_pages(Page& page, unsigned order) noexcept;
 
   // --- later, in task context ---
   // Moves what was freed in interrupts to the free lists, dropping the memory of blocks and merging
-  // buddies; refills nothing. Returns how many frames it made free.
+  // buddies; refills nothing. Returns how many frames it made free. A block whose memory the
+  // machine refuses to drop stays deferred: the next drain tries again.
   std::uint64_t drain() noexcept;
   // Warm frames (memory stands in a pool window, state warm, count 0) are owned by the swap cache;
   // these two keep the books: free -> the frame's memory has been dropped.
   void warm_to_free(std::span<const FrameIndex> frames) noexcept;
-  // A warm frame that a fault run takes: state held, count 1.
+  // A warm frame that a fault run takes: state held, count 1; it keeps its pool window until the
+  // caller has moved the memory away, or gives it back by put_to_warm().
   [[nodiscard]] Page& take_warm(FrameIndex frame, Holder holder) noexcept;
   // The VM's put of a page whose memory stays in its pool window: count must be 1 (the caller's or
-  // the VM's); the state becomes warm, the frame is not freed. False: somebody else holds it too.
+  // the VM's); the state becomes warm, the frame is not freed, and it keeps its pool window. False:
+  // somebody else holds it too, and nothing has changed.
   [[nodiscard]] bool put_to_warm(Page& page, Holder holder) noexcept;
 
   // --- looking ---
@@ -169,13 +164,59 @@ class FramePool {
   [[nodiscard]] bool check() noexcept;
 
  private:
-  // (private members are this module's own business)
+  using Stack = sync::IndexStack<Page, Page::Links>;
   friend class Reservation;
-  FramePool(sys::Machine& machine, const FramePoolOptions& options);
+  friend class PoolCheck;
+
+  FramePool(sys::Machine& machine, const FramePoolOptions& options, std::span<Page> pages,
+            Address table, Address home) noexcept;
+
+  HF_ALWAYS_INLINE void drop(Page& page, Holder holder, std::uint64_t amount) noexcept {
+    holders_.drop(index_of(page), holder);
+    const std::uint64_t old = page.references_.fetch_sub(amount, std::memory_order_acq_rel);
+    HF_DCHECK2(old >= amount, old, amount);
+    if (static_cast<std::uint32_t>(old) <= 1) free_unheld(page, old - amount);
+  }
+  // count has come to 0: the frame goes to this CPU's stack, a block to the deferred stack.
+  void free_unheld(Page& page, std::uint64_t references) noexcept;
+  void check_unlisted(const Page& page) const noexcept;
+
+  // How many of `wanted` frames the priority may have now.
+  [[nodiscard]] std::uint32_t allowance(std::uint32_t wanted, Priority priority) const noexcept;
+  // The same after a drain, where that is what it takes; raises pressure below the low watermark.
+  [[nodiscard]] std::uint32_t allowance_or_drain(std::uint32_t wanted, Priority priority) noexcept;
+  // Frames out of the free lists, up to out.size(); returns how many.
+  [[nodiscard]] std::uint32_t take_frames(std::span<std::uint32_t> out) noexcept;
+  [[nodiscard]] std::uint32_t refill(std::span<std::uint32_t> out) noexcept;
+  [[nodiscard]] std::uint32_t take_block(unsigned order) noexcept;
+  void raise_pressure() noexcept;
+
+  // Drops the memory of a chain of freed blocks. Returns the chain of those that could be dropped.
+  [[nodiscard]] std::uint32_t drop_memory(std::uint32_t chain) noexcept;
+  [[nodiscard]] bool drop_home_memory(std::uint32_t index, unsigned order) noexcept;
+  void clear_home_memory(std::uint32_t index, unsigned order) noexcept;
+
+  // --- constant after create ---
+  sys::Machine& machine_;
   std::span<Page> pages_;
   Watermarks watermarks_;
   PressureSink* pressure_ = nullptr;
+  Address table_;  // descriptors, then the holder table, then check()'s bitmap
+  std::uint64_t table_bytes_;
+  Address home_;           // frame i's home is home_ + i pages; memory stands there only for blocks
+  std::uint64_t* bitmap_;  // one bit a frame, touched by check() alone
+
+  // --- self-synchronised ---
   HolderTable holders_;
+  BuddyLists buddy_;
+  CpuStacks stacks_;
+  Stack deferred_;  // heads of blocks that were freed and not drained
+  Stack charged_;   // frames lent
+
+  // --- counters: relaxed; together they are right only when nothing is in flight ---
+  std::atomic<std::uint64_t> deferred_frames_{0};
+  std::atomic<std::uint64_t> reserved_{0};
+  std::atomic<std::uint64_t> warm_{0};
 };
 
 }  // namespace holdfast::page

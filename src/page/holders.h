@@ -18,6 +18,6 @@ enum class Holder : std::uint8_t {
 inline constexpr int kHolderKinds = 4;
 [[nodiscard]] const char* name(Holder holder) noexcept;
 
-class HolderTable;  // defined by the page module; see holder_table.h
+class HolderTable;  // page/holder_table.h
 
 }  // namespace holdfast::page

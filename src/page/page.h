@@ -6,3 +6,4 @@
 #include "page/holders.h"
 #include "page/page_ref.h"
 #include "page/page_state.h"
+#include "page/reservation.h"

@@ -1,23 +1,24 @@
 // The states of a page and the transitions that are legal.
 //
-//                 allocate                 enter (fault)
-//        ┌───────────────────▶ held ─────────────────────▶ resident ◀────────┐ rescue
-//        │                      │ ▲                          │   │           │
-//        │      last put        │ │ take (fault run)         │   └─ unmap ─▶ cached ──▶ writeback
-//        │◀─────────────────────┘ │                          │              │ ▲  │         │  │
-//       free ◀──────────────── warm ◀── clean, VM's put ─────┼──────────────┘ └──┼─ failed ┘  │
-//        │ ▲       drop memory    ▲                          │                   │            │
-//        │ │                      └── written, VM's put ─────┼───────────────────┼────────────┘
-//        ▼ │ uncharge             └── last put: memory stands│                   │
-//      charged                                               │   region gone     │
-//        ▲                                                   ▼                   ▼
-//        └──── free (charge)                               orphan ◀──────────────┘
-//                                          orphan ──▶ free / warm: the VM finds count 1, its put
+//                       allocate              enter (fault)
+//          ┌──────────────────────────▶ held ──────────────▶ resident ──────────┐
+//          │                            │ ▲                   ▲  │              │
+//          │         last put           │ │            rescue │  │ unmap        │ region gone
+//        free ◀─────────────────────────┤ │                   │  ▼              ▼
+//        │ ▲ ▲                  memory  │ │ take              ├─ cached ─────▶ orphan
+//        │ │ │                  stands  ▼ │ (fault run)       │  │  ▲            ▲
+//        │ │ └─── drop memory ───────── warm                  │  ▼  │ failed     │
+//        │ │                                                  └─ writeback ──────┘
+//        ▼ │ uncharge
+//      charged
+//
+//      cached, writeback, orphan ──▶ warm   the VM's put, where the memory stays in its pool window
+//      cached, writeback, orphan ──▶ free   the last put, where the memory is gone
 //
 //  free       on the free lists; no memory of its own stands anywhere. count 0.
 //  held       allocated, known only to its holders; the VM has no reference. count >= 1.
 //  resident   a page-table entry maps it; on the LRU's active list. count = VM 1 + entry 1 + pins +
-//             callers.
+//             callers. It never becomes free at once: its entry goes first, then the VM finds it.
 //  cached     unmapped by reclaim but still in its frame, in the swap cache, on the inactive list.
 //             count = VM 1 + callers. A touch rescues it.
 //  writeback  cached, and its content is on its way to a swap slot. A touch rescues it just so.
