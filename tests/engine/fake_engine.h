@@ -17,9 +17,8 @@ namespace holdfast::engine::test {
 
 class FakeControl final : public detail::RegionControl {
  public:
-  explicit FakeControl(std::uint64_t bytes) : bytes_(bytes) {
-    const std::uint64_t room = bytes + kHugeSize;
-    void* const memory = mmap(nullptr, room, PROT_READ | PROT_WRITE,
+  explicit FakeControl(std::uint64_t bytes) : bytes_(bytes), room_(2 * bytes + kHugeSize) {
+    void* const memory = mmap(nullptr, room_, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     HF_CHECK(memory != MAP_FAILED);
     mapping_ = static_cast<std::byte*>(memory);
@@ -28,10 +27,11 @@ class FakeControl final : public detail::RegionControl {
   }
   FakeControl(const FakeControl&) = delete;
   FakeControl& operator=(const FakeControl&) = delete;
-  ~FakeControl() { munmap(mapping_, bytes_ + kHugeSize); }
+  ~FakeControl() { munmap(mapping_, room_); }
 
   Expected<void> resize(std::uint64_t bytes) override {
-    if (bytes == 0) return fail({.code = Errc::invalid_argument, .doing = "resize region"});
+    if (bytes == 0 || bytes > room_ - kHugeSize)
+      return fail({.code = Errc::invalid_argument, .doing = "resize region"});
     bytes_ = bytes;
     return {};
   }
@@ -62,6 +62,7 @@ class FakeControl final : public detail::RegionControl {
 
  private:
   std::uint64_t bytes_;
+  const std::uint64_t room_;  // mapped: as far as it may grow, and what alignment takes
   std::byte* mapping_ = nullptr;
   std::byte* base_ = nullptr;
 };
