@@ -1,0 +1,36 @@
+// What the parts of one simulated machine share. Owned by SimMachine.
+#pragma once
+
+#include "sys/sim/sim_failures.h"
+#include "sys/sim/sim_memory.h"
+#include "sys/sim/sim_options.h"
+#include "sys/sim/sim_random.h"
+#include "sys/sim/sim_ranges.h"
+#include "sys/sim/sim_scheduler.h"
+#include "sys/sim/sim_stats.h"
+#include "sys/sim/sim_trace.h"
+
+namespace holdfast::sys {
+
+class SimFaultSource;
+
+struct SimCore {
+  explicit SimCore(const SimOptions& machine_options)
+      : options(machine_options),
+        random(machine_options.seed),
+        failures(options, random.split()),
+        scheduler(options, random.split(), trace, stats) {}
+  SimCore(const SimCore&) = delete;
+  SimCore& operator=(const SimCore&) = delete;
+
+  const SimOptions options;
+  SimRandom random;  // split to the parts, then for random_u64(), latencies, torn writes
+  SimStats stats;
+  SimTrace trace;
+  Failures failures;
+  SimScheduler scheduler;
+  SimMemory memory;
+  SimRanges<SimFaultSource*> registered;
+};
+
+}  // namespace holdfast::sys
