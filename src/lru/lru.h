@@ -35,7 +35,8 @@ class Lru {
   Lru& operator=(const Lru&) = delete;
 
   // The page becomes active. It is on no list, and the caller has taken the VM's reference for it.
-  // Lock-free; task context.
+  // Done before others can find the page (its entry is still locked): who deactivates or removes a
+  // page must find it here. Lock-free; task context.
   void add(page::Page& page) noexcept;
 
   // The oldest active page, or none. It stays on the list. Lock-free callers beware: by the time
@@ -47,18 +48,38 @@ class Lru {
   // them gets a reference of kind caller, which whoever asked puts. Returns how many.
   [[nodiscard]] std::uint32_t oldest_inactive(std::span<FrameIndex> out) noexcept;
 
-  // Active (or pending) pages become inactive, youngest last. Pages on no list are skipped.
+  // Active (or pending) pages become inactive, youngest last. Pages on no list are skipped. A page
+  // that was rescued between its unmapping and this call ends up inactive though it is resident:
+  // the scan finds it by its state and calls activate().
   void deactivate(std::span<const FrameIndex> frames) noexcept;
-  // An inactive page becomes active again (a rescue).
+  // An inactive page becomes active again (a rescue), the youngest; other pages stay as they are.
   void activate(FrameIndex frame) noexcept;
   // Pages become the next that the inactive scan sees (orphans: nothing but a put is left to do).
   void deactivate_first(std::span<const FrameIndex> frames) noexcept;
-  // Takes pages off their lists; the caller then drops the VM's reference of each.
+  // Takes pages off their lists; the caller then drops the VM's reference of each. A page that is
+  // on no list has no such reference: that aborts.
   void remove(std::span<const FrameIndex> frames) noexcept;
 
   [[nodiscard]] LruCounts counts() noexcept;
   // Proves links, flags and counts consistent, and that every linked page has count >= 1.
   [[nodiscard]] bool check() noexcept;
+
+ private:
+  using List = base::IndexList<page::Page, page::Page::Links>;
+  using Intake = sync::IndexStack<page::Page, page::Page::Links>;
+
+  // Links what is pending, oldest first, as the youngest of the active list.
+  void absorb() noexcept HF_REQUIRES(mutex_);
+  // Takes a linked page off its list. False: it is on none.
+  bool unlink(std::uint32_t index) noexcept HF_REQUIRES(mutex_);
+  [[nodiscard]] std::uint64_t check_list(const List& list, page::LruList flag) noexcept
+      HF_REQUIRES(mutex_);
+
+  page::FramePool& pool_;  // constant
+  Intake intake_;          // lock-free; pages whose flag is pending
+  sync::Mutex<sync::Rank::lru> mutex_;
+  List active_ HF_GUARDED_BY(mutex_);    // front: the oldest
+  List inactive_ HF_GUARDED_BY(mutex_);  // front: the next to be scanned
 };
 
 }  // namespace holdfast::lru
