@@ -76,8 +76,9 @@ class Engine {
   // False: the queue (1024) is full and nothing was queued.
   [[nodiscard]] virtual bool defer(void (*fn)(void*) noexcept, void* argument) noexcept = 0;
 
-  // Pages of the engine's own, outside any region: 2^order pages (order 0 to 9) of zeroed, resident,
-  // naturally aligned memory, owned by the caller. Errors: invalid_argument, out_of_memory.
+  // Pages of the engine's own, outside any region: 2^order pages (order 0 to 9) of zeroed,
+  // resident, naturally aligned memory, owned by the caller. Errors: invalid_argument,
+  // out_of_memory.
   [[nodiscard]] virtual Expected<std::byte*> allocate_pages(unsigned order) = 0;
   // Frees them. Any context, lock-free: an owner can free its pages at any time.
   virtual void free_pages(std::byte* pages, unsigned order) noexcept = 0;

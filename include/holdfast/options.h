@@ -1,4 +1,5 @@
-// What an engine can be told when it is made. Every field has a default that works; sizes are bytes.
+// What an engine can be told when it is made. Every field has a default that works; sizes are
+// bytes.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +44,8 @@ enum class OnError : std::uint8_t {
 
 // Called in the faulting thread (signal delivery: inside a signal handler, so only
 // async-signal-safe calls; thread delivery: in the handler thread). `address`: the load or store.
-using ErrorHandler = OnError (*)(const Error& error, std::uintptr_t address, void* context) noexcept;
+using ErrorHandler = OnError (*)(const Error& error, std::uintptr_t address,
+                                 void* context) noexcept;
 
 struct Options {
   // Bounds everything the engine keeps resident: mapped and cached pages, compressed pages, tables.
@@ -52,9 +54,9 @@ struct Options {
 
   FaultDelivery delivery = FaultDelivery::signal;
   std::vector<SwapTier> swap = {SwapTier{}};  // compressed RAM with lz4
-  bool use_move = true;            // false: never UFFDIO_MOVE, even where the kernel has it
-  bool background_reclaim = true;  // false: faults reclaim for themselves; for tests
-  bool record_call_sites = false;  // debug builds: dump_holders() names call sites
+  bool use_move = true;              // false: never UFFDIO_MOVE, even where the kernel has it
+  bool background_reclaim = true;    // false: faults reclaim for themselves; for tests
+  bool record_call_sites = false;    // debug builds: dump_holders() names call sites
   std::uint32_t window_pages = 512;  // unit of ageing, pages: a power of two, 8 to 512. 512 lets a
                                      // window leave with one page-table move
   ErrorHandler on_error = nullptr;

@@ -1,7 +1,7 @@
 // Pin: residency as a type. Move-only; its destructor unpins, in any context.
 //
-// While a Pin lives, every page of its range is resident and stays at its address in its frame: never
-// evicted, moved or shared. That is what a buffer needs that is handed to a device or to
+// While a Pin lives, every page of its range is resident and stays at its address in its frame:
+// never evicted, moved or shared. That is what a buffer needs that is handed to a device or to
 // asynchronous I/O, and what a storage engine needs around an access whose cost it wants to know.
 #pragma once
 

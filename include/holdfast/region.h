@@ -58,8 +58,8 @@ class Region {
   [[nodiscard]] explicit operator bool() const noexcept { return control_ != nullptr; }
 
   // Grows (new memory reads as zeros) or shrinks in place; the address never changes. bytes: 1 to
-  // the capacity given to map_anonymous. Errors: invalid_argument (limit: the capacity), not_mapped,
-  // busy (pages to be cut off are pinned), interrupt_context.
+  // the capacity given to map_anonymous. Errors: invalid_argument (limit: the capacity),
+  // not_mapped, busy (pages to be cut off are pinned), interrupt_context.
   Expected<void> resize(std::uint64_t bytes);
 
   // Tells how [offset, offset + bytes) will be used. offset, bytes: whole pages are affected, those

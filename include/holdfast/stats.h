@@ -8,10 +8,10 @@
 namespace holdfast {
 
 struct SwapTierStats {
-  std::string kind;                 // "ram" or "file"
-  std::uint64_t pages = 0;          // pages whose only copy, or clean copy, is here
-  std::uint64_t image_bytes = 0;    // sum of their (compressed) images
-  std::uint64_t held_bytes = 0;     // what the tier takes of memory or of the file
+  std::string kind;               // "ram" or "file"
+  std::uint64_t pages = 0;        // pages whose only copy, or clean copy, is here
+  std::uint64_t image_bytes = 0;  // sum of their (compressed) images
+  std::uint64_t held_bytes = 0;   // what the tier takes of memory or of the file
   std::uint64_t limit_bytes = 0;
   std::uint64_t stores = 0, loads = 0, frees = 0;
   std::uint64_t written_bytes = 0, read_bytes = 0;
@@ -23,25 +23,25 @@ struct Stats {
   // --- where pages are now, in pages ---
   std::uint64_t frames_total = 0, frames_free = 0, frames_charged = 0, frames_warm = 0;
   std::uint64_t pages_resident = 0, pages_cached = 0;
-  std::uint64_t pins = 0;           // pages pinned now, each once
+  std::uint64_t pins = 0;  // pages pinned now, each once
   // --- faults ---
-  std::uint64_t faults = 0;         // faults taken, by signal or by thread
-  std::uint64_t faults_zero = 0;    // pages made: first touch
-  std::uint64_t faults_swap = 0;    // pages brought back from a slot
+  std::uint64_t faults = 0;              // faults taken, by signal or by thread
+  std::uint64_t faults_zero = 0;         // pages made: first touch
+  std::uint64_t faults_swap = 0;         // pages brought back from a slot
   std::uint64_t faults_same_filled = 0;  // pages made again from a tag
-  std::uint64_t faults_rescued = 0; // pages rescued from the swap cache
-  std::uint64_t faults_spurious = 0;  // somebody else had served it
-  std::uint64_t faults_waited = 0;  // found the entry busy and waited
-  std::uint64_t faults_refused = 0; // errors in plain loads and stores
-  std::uint64_t runs = 0;           // faults that were served as a run of more than one page
-  std::uint64_t run_pages = 0;      // pages brought in ahead by them
-  std::uint64_t runs_moved = 0;     // runs that came in by UFFDIO_MOVE
+  std::uint64_t faults_rescued = 0;      // pages rescued from the swap cache
+  std::uint64_t faults_spurious = 0;     // somebody else had served it
+  std::uint64_t faults_waited = 0;       // found the entry busy and waited
+  std::uint64_t faults_refused = 0;      // errors in plain loads and stores
+  std::uint64_t runs = 0;                // faults that were served as a run of more than one page
+  std::uint64_t run_pages = 0;           // pages brought in ahead by them
+  std::uint64_t runs_moved = 0;          // runs that came in by UFFDIO_MOVE
   // --- reclaim ---
   std::uint64_t windows_unmapped = 0, pages_unmapped = 0;
   std::uint64_t evicted_clean = 0;  // dropped because the slot still held the same content
   std::uint64_t evicted_same_filled = 0;
-  std::uint64_t evicted_written = 0;  // stored in a slot
-  std::uint64_t orphans_freed = 0;  // pages of regions that were gone
+  std::uint64_t evicted_written = 0;                         // stored in a slot
+  std::uint64_t orphans_freed = 0;                           // pages of regions that were gone
   std::uint64_t reclaim_direct = 0, reclaim_background = 0;  // passes
   std::uint64_t skipped_pinned = 0, skipped_busy = 0, skipped_rescued = 0, skipped_recent = 0;
   std::uint64_t write_out_failed = 0;
@@ -53,8 +53,8 @@ struct Stats {
   std::uint64_t compressed_bytes = 0;
   // --- memory, bytes ---
   std::uint64_t budget_bytes = 0, metadata_bytes = 0;
-  std::uint64_t managed_bytes = 0;  // sum of mapped regions
-  std::uint64_t overhead_bytes = 0; // the stated overhead beside the budget: staging and stacks
+  std::uint64_t managed_bytes = 0;   // sum of mapped regions
+  std::uint64_t overhead_bytes = 0;  // the stated overhead beside the budget: staging and stacks
 
   // The report as text, a line per group. Allocates.
   [[nodiscard]] std::string to_string() const;

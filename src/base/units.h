@@ -32,10 +32,10 @@ struct StrongId {
   friend constexpr auto operator<=>(StrongId, StrongId) noexcept = default;
 };
 
-using FrameIndex = StrongId<struct FrameTag, std::uint32_t>;    // which frame descriptor
-using PageIndex = StrongId<struct PageTag, std::uint64_t>;      // which page of a region
-using SlotIndex = StrongId<struct SlotTag, std::uint32_t>;      // which swap slot
-using RegionId = StrongId<struct RegionTag, std::uint16_t>;     // which region of an engine
+using FrameIndex = StrongId<struct FrameTag, std::uint32_t>;  // which frame descriptor
+using PageIndex = StrongId<struct PageTag, std::uint64_t>;    // which page of a region
+using SlotIndex = StrongId<struct SlotTag, std::uint32_t>;    // which swap slot
+using RegionId = StrongId<struct RegionTag, std::uint16_t>;   // which region of an engine
 
 // How many pages. Counts add and subtract; they do not mix with indices or bytes.
 struct PageCount {

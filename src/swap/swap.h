@@ -40,13 +40,13 @@ struct TierOptions {
   std::uint64_t limit_bytes = 0;  // ram: share of memory; file: size of the file; 0: no limit
   std::string directory;          // file: where the swap file is made
   sys::IoBackend io = sys::IoBackend::automatic;
-  std::uint32_t block_bytes = 64 * 1024;  // ram: unit of growth; tests use smaller ones
+  std::uint32_t block_bytes = 64 * 1024;     // ram: unit of growth; tests use smaller ones
   std::uint32_t cluster_bytes = 256 * 1024;  // file: unit of sequential writing and of reuse
 };
 
 struct SwapOptions {
-  std::vector<TierOptions> tiers;   // in the order in which they are tried; at least one
-  std::uint64_t slots_max = 0;      // the most slots that can exist: pages of all regions' budget
+  std::vector<TierOptions> tiers;  // in the order in which they are tried; at least one
+  std::uint64_t slots_max = 0;     // the most slots that can exist: pages of all regions' budget
 };
 
 struct StoreItem {
@@ -57,21 +57,21 @@ struct StoreItem {
 };
 
 struct LoadItem {
-  SlotIndex slot;                   // in
-  std::byte* page = nullptr;        // in: kPageSize bytes of room, aligned to kPageSize
-  bool ok = false;                  // out
-  Error error;                      // out, if not ok: io_error or corrupted; page is undefined
+  SlotIndex slot;             // in
+  std::byte* page = nullptr;  // in: kPageSize bytes of room, aligned to kPageSize
+  bool ok = false;            // out
+  Error error;                // out, if not ok: io_error or corrupted; page is undefined
 };
 
 struct TierStats {
   TierKind kind = TierKind::ram;
-  std::uint64_t pages = 0;            // slots whose image is here
-  std::uint64_t image_bytes = 0;      // sum of their images
-  std::uint64_t held_bytes = 0;       // what the tier takes in memory or in the file
+  std::uint64_t pages = 0;        // slots whose image is here
+  std::uint64_t image_bytes = 0;  // sum of their images
+  std::uint64_t held_bytes = 0;   // what the tier takes in memory or in the file
   std::uint64_t limit_bytes = 0;
   std::uint64_t stores = 0, loads = 0, frees = 0;
   std::uint64_t written_bytes = 0, read_bytes = 0;  // device traffic
-  std::uint64_t refused_full = 0;     // images passed on because the share was used up
+  std::uint64_t refused_full = 0;  // images passed on because the share was used up
   std::uint64_t write_errors = 0, read_errors = 0;
   std::uint64_t places_retired = 0;
   std::uint64_t compactions = 0, moved = 0;  // compaction passes, images moved by them
@@ -81,9 +81,9 @@ struct SwapStats {
   std::vector<TierStats> tiers;
   std::uint64_t slots_used = 0, slots_max = 0;
   std::uint64_t hash_mismatches = 0;
-  std::uint64_t written_back = 0;     // images moved from one tier down to the next
-  std::uint64_t incompressible = 0;   // pages stored raw
-  std::uint64_t metadata_bytes = 0;   // slot map and tiers' books
+  std::uint64_t written_back = 0;    // images moved from one tier down to the next
+  std::uint64_t incompressible = 0;  // pages stored raw
+  std::uint64_t metadata_bytes = 0;  // slot map and tiers' books
 };
 
 class Swap {
@@ -115,7 +115,8 @@ class Swap {
   // nears its share to the next one, compacts what is sparse, gives empty blocks back; returns true
   // if there is more to do. May wait for I/O.
   virtual bool maintain() noexcept = 0;
-  // True when new slots are getting scarce: whoever keeps a slot for a resident page should drop it.
+  // True when new slots are getting scarce: whoever keeps a slot for a resident page should drop
+  // it.
   [[nodiscard]] virtual bool nearly_full() const noexcept = 0;
 
   [[nodiscard]] virtual SwapStats stats() const = 0;

@@ -21,7 +21,9 @@ template <class Node, class Links>
 class IndexStack {
  public:
   // Any context. The node must be on no list.
-  void push(std::span<Node> nodes, std::uint32_t index) noexcept { push_chain(nodes, index, index, 1); }
+  void push(std::span<Node> nodes, std::uint32_t index) noexcept {
+    push_chain(nodes, index, index, 1);
+  }
 
   // Pushes a chain linked first -> ... -> last through Links. count: its length.
   void push_chain(std::span<Node> nodes, std::uint32_t first, std::uint32_t last,
