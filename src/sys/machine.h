@@ -5,7 +5,7 @@
 //
 // Contract common to all calls:
 //  - addresses and lengths of memory are multiples of kPageSize unless a call says otherwise;
-//  - errors are returned as errno values (0: none) or as Error; no call aborts for a machine's error;
+//  - errors are returned as errno values (0: none) or as Error; a machine's error aborts nothing;
 //  - task context only, unless a call says "any context"; every call is async-signal-safe where it
 //    says so (a fault handler uses it);
 //  - no call touches managed memory other than the range it is given;
@@ -90,17 +90,17 @@ class FaultSource {
 
 // One extent of a read or write.
 struct IoRequest {
-  std::byte* data = nullptr;   // aligned to SwapFile::block_bytes()
-  std::uint64_t bytes = 0;     // a multiple of block_bytes(), not 0
-  std::uint64_t offset = 0;    // in the file, a multiple of block_bytes()
-  int error = 0;               // out: 0, or the errno of this extent (short transfers are EIO)
+  std::byte* data = nullptr;  // aligned to SwapFile::block_bytes()
+  std::uint64_t bytes = 0;    // a multiple of block_bytes(), not 0
+  std::uint64_t offset = 0;   // in the file, a multiple of block_bytes()
+  int error = 0;              // out: 0, or the errno of this extent (short transfers are EIO)
 };
 
 enum class IoBackend : std::uint8_t { automatic, ring, plain };
 
 struct SwapFileOptions {
-  std::string directory;                      // where it is made: O_TMPFILE, or unlinked at birth
-  IoBackend backend = IoBackend::automatic;   // io_uring where allowed, else pread and pwrite
+  std::string directory;                     // where it is made: O_TMPFILE, or unlinked at birth
+  IoBackend backend = IoBackend::automatic;  // io_uring where allowed, else pread and pwrite
 };
 
 // A file that no name leads to, mode 0600, opened with O_DIRECT where the file system allows it.

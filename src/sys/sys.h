@@ -2,3 +2,4 @@
 #pragma once
 
 #include "sys/machine.h"
+#include "sys/probe.h"
