@@ -1,0 +1,81 @@
+// Comparisons: what holdfast-bench can measure, and how two sides are measured against each other.
+//
+// A comparison has a name (paging/zram/random-read), a target (how many times better the engine has
+// to be than its peer) and a function that sets both sides up, lets them work in turns for a number
+// of rounds and gives back every round's figures. The figure of a side is the median of its rounds.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "trouble.h"
+#include "worker_process.h"
+
+namespace holdfast::bench {
+
+// How a run was asked for.
+struct Run {
+  unsigned rounds = 5;
+  std::uint64_t scale = 1;  // sizes and counts are divided by it: a smoke test, no measurement
+  bool verbose = false;
+  [[nodiscard]] std::uint64_t scaled(std::uint64_t amount) const { return amount / scale; }
+};
+
+enum class Better : std::uint8_t { less, more };
+
+// Both sides' figures, one a round.
+struct Series {
+  std::vector<double> ours;
+  std::vector<double> peer;
+};
+
+// A second pair of figures that goes with a comparison and has no target of its own.
+struct Aside {
+  std::string name;
+  Series series;
+};
+
+struct Outcome {
+  std::string unit = {};
+  Better better = Better::less;
+  Series series = {};                // peer empty where `limit` is the measure
+  std::optional<double> limit = {};  // ours has to be no more than this
+  std::vector<Aside> asides = {};
+  std::vector<std::string> notes = {};  // what the sides say about themselves, for --verbose
+};
+
+struct Comparison {
+  std::string name;
+  double target = 1;
+  std::string about;  // one sentence: the work, and the peer
+  std::function<Result<Outcome>(const Run&)> run;
+};
+
+using Registry = std::vector<Comparison>;
+void add_swapping(Registry& registry);     // paging/zram, paging/file
+void add_hit(Registry& registry);          // paging/hit
+void add_first_touch(Registry& registry);  // paging/first-touch
+void add_threads(Registry& registry);      // paging/threads
+void add_footprint(Registry& registry);    // paging/metadata, paging/map-1T
+
+// The comparisons that `name` asks for: the one of that name, or all below it (paging/zram).
+[[nodiscard]] std::vector<const Comparison*> select(const Registry& registry,
+                                                    const std::string& name);
+
+[[nodiscard]] double median(std::vector<double> values);
+// How many times better ours is than the peer, by the medians.
+[[nodiscard]] double ratio_of(const Series& series, Better better);
+
+// One turn: the process, and which of its loops.
+struct Side {
+  WorkerProcess& process;
+  unsigned part = 0;
+};
+// Runs the rounds: ours and peer in turns; who begins changes with every round. A short pause
+// before each turn lets the other side's background work end, outside of what is measured.
+[[nodiscard]] Result<Series> interleave(const Run& run, Side ours, Side peer);
+
+}  // namespace holdfast::bench

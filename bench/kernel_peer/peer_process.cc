@@ -1,0 +1,104 @@
+#include "kernel_peer/peer_process.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+
+#include "interruption.h"
+#include "kernel_peer/text_file.h"
+#include "plain_memory.h"
+
+namespace holdfast::bench {
+namespace {
+
+// The loop on plain anonymous memory of 4 KiB pages.
+class KernelMemory final : public Worker {
+ public:
+  explicit KernelMemory(const Scene& scene) : scene_(scene) {}
+
+  Result<void> prepare() override {
+    auto memory = PlainMemory::map(scene_.memory_bytes);
+    if (!memory) return std::unexpected(memory.error());
+    memory_ = std::move(*memory);
+    workload_.emplace(memory_->data(), 0, scene_.memory_bytes / kPageBytes, kSideSeed);
+    workload_->fill();
+    auto interval = [this] { return checked(workload_->run(scene_.work, scene_.ops_per_round)); };
+    auto warm = warm_up(interval, scene_.ops_warm_up);
+    if (!warm) return std::unexpected(warm.error());
+    ops_warm_ = *warm;
+    return {};
+  }
+
+  Result<double> round(unsigned) override {
+    auto interval = checked(workload_->run(scene_.work, scene_.ops_per_round));
+    if (!interval) return std::unexpected(interval.error());
+    return interval->microseconds_per_op();
+  }
+
+  std::string report() override {
+    return fmt::format("kernel: warmed up by {} ops; {} MiB resident, {} MiB swapped", ops_warm_,
+                       status_kilobytes("RssAnon") >> 10, status_kilobytes("VmSwap") >> 10);
+  }
+
+ private:
+  Scene scene_;
+  std::unique_ptr<PlainMemory> memory_;
+  std::optional<Workload> workload_;
+  std::uint64_t ops_warm_ = 0;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<KernelPeer>> KernelPeer::start(const Scene& scene) {
+  std::unique_ptr<KernelPeer> peer(new KernelPeer);
+  // The group also pays for the process's own page tables and private pages: they come on top.
+  auto cgroup = MemoryCgroup::create(scene.resident_bytes + scene.memory_bytes / 512 + (2 << 20));
+  if (!cgroup) return std::unexpected(cgroup.error());
+  peer->cgroup_ = std::move(*cgroup);
+  if (auto swapping = peer->enable_swap(scene); !swapping) {
+    return std::unexpected(swapping.error());
+  }
+  if (auto fine = check_interruption(); !fine) return std::unexpected(fine.error());
+  auto process = WorkerProcess::start([scene] { return std::make_unique<KernelMemory>(scene); });
+  if (!process) return std::unexpected(process.error());
+  peer->process_ = std::move(*process);
+  if (auto moved = peer->cgroup_->add(peer->process_->pid()); !moved) {
+    return std::unexpected(moved.error());
+  }
+  return peer;
+}
+
+Result<void> KernelPeer::enable_swap(const Scene& scene) {
+  // Half as much again as the memory: the kernel looks for clusters of free slots.
+  const std::uint64_t bytes = scene.memory_bytes + scene.memory_bytes / 2;
+  std::string path;
+  if (scene.medium == Medium::zram) {
+    auto device = ZramDevice::create(bytes);
+    if (!device) return std::unexpected(device.error());
+    zram_ = std::move(*device);
+    path = zram_->path();
+  } else {
+    auto file = SwapFile::create(scene.directory, bytes);
+    if (!file) return std::unexpected(file.error());
+    file_ = std::move(*file);
+    path = file_->path();
+  }
+  auto area = SwapArea::enable(path, bytes);
+  if (!area) return std::unexpected(area.error());
+  area_ = std::move(*area);
+  return {};
+}
+
+std::string KernelPeer::description() const {
+  const auto cluster = read_text("/proc/sys/vm/page-cluster");
+  const auto zswap = read_text("/sys/module/zswap/parameters/enabled");
+  std::string text = fmt::format("kernel: {}; swap on {}; page-cluster {}, zswap {}",
+                                 cgroup_->description(), zram_ ? zram_->path() : file_->path(),
+                                 cluster.value_or("unknown"), zswap.value_or("absent"));
+  if (zram_) {
+    text += fmt::format("; the device takes {} MiB beside the cgroup", zram_->memory_bytes() >> 20);
+  }
+  return text;
+}
+
+}  // namespace holdfast::bench
