@@ -69,8 +69,8 @@ constexpr std::size_t kStackBytes = 128 * 1024;  // a fault served inside a faul
 
 // Free stacks, each with a guard page below. Never unmapped: the process reuses them.
 std::vector<std::byte*>& free_stacks() {
-  thread_local std::vector<std::byte*> stacks;
-  return stacks;
+  thread_local auto* stacks = new std::vector<std::byte*>;  // for good: outlives every machine
+  return *stacks;
 }
 
 std::byte* take_stack() {

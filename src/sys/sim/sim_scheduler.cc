@@ -99,7 +99,7 @@ void SimScheduler::finish_current() noexcept {
   current_ = next;
   run_length_ = 0;
   ++stats_.switches;
-  note(SimEvent::switch_to, next->id_, next->cpu_);
+  note(SimEvent::switch_to, next->id_, stats_.steps);
   sync::swap_thread_context(&next->context_);
   self->fiber_.switch_to(next->fiber_, Leaving::for_good);
 }
@@ -195,7 +195,7 @@ void SimScheduler::switch_to(SimThreadState& next) noexcept {
     next.cpu_ = static_cast<std::uint32_t>(random_.below(options_.cpus));
     ++stats_.migrations;
   }
-  note(SimEvent::switch_to, next.id_, next.cpu_);
+  note(SimEvent::switch_to, next.id_, stats_.steps);
   current_ = &next;
   sync::swap_thread_context(&next.context_);
   self->fiber_.switch_to(next.fiber_, Leaving::for_now);
