@@ -1,0 +1,221 @@
+#include "swap/stacked_swap.h"
+
+#include <algorithm>
+
+#include "swap/file_tier.h"
+#include "swap/ram_tier.h"
+#include "swap/report.h"
+#include "swap/write_session.h"
+
+namespace holdfast::swap {
+namespace {
+constexpr std::size_t kBlocksMoved = 16;   // blocks of memory in one pass: 1 MiB
+constexpr std::size_t kClustersMoved = 4;  // clusters of a file in one pass: 1 MiB
+}  // namespace
+
+Expected<std::unique_ptr<Swap>> StackedSwap::create(sys::Machine& machine, page::FramePool& pool,
+                                                    const SwapOptions& options) {
+  std::unique_ptr<StackedSwap> swap(new StackedSwap(machine));
+  TRY_VOID(swap->slots_.reserve(options.slots_max));
+  const bool with_zstd = std::ranges::any_of(
+      options.tiers, [](const TierOptions& tier) { return tier.compression == Compression::zstd; });
+  swap->codec_ = TRY(Codec::create(machine, with_zstd));
+  TRY_VOID(swap->add_tiers(pool, options));
+  return swap;
+}
+
+Expected<void> StackedSwap::add_tiers(page::FramePool& pool, const SwapOptions& options) {
+  for (const TierOptions& tier : options.tiers) {
+    const auto index = static_cast<unsigned>(tiers_.size());
+    tiers_.push_back(TRY(tier.kind == TierKind::ram
+                             ? RamTier::create(machine_, pool, tier, options.slots_max, index)
+                             : FileTier::create(machine_, tier, options.slots_max, index)));
+  }
+  return {};
+}
+
+// --- storing and freeing ---
+
+void StackedSwap::store(std::span<StoreItem> items, page::Priority priority) noexcept {
+  if (items.empty()) return;
+  sync::check_none_held();
+  StoreSession session(tiers_, *codec_, slots_, items, priority);
+  session.store_all();
+  if (session.incompressible() != 0) {
+    incompressible_.fetch_add(session.incompressible(), std::memory_order_relaxed);
+  }
+}
+
+void StackedSwap::put(SlotIndex slot) noexcept {
+  if (!slots_.put(slot)) return;
+  const Location location = slots_.lock(slot);
+  HF_CHECK2(!location.is_none(), slot.value, location.word());
+  slots_.unlock(slot, Location());
+  tiers_[location.tier()]->free(location, Freeing::image);
+  slots_.release(slot);
+}
+
+// --- loading ---
+
+void StackedSwap::load(std::span<LoadItem> items) noexcept {
+  sync::check_none_held();
+  Reads reads;
+  for (LoadItem& item : items) {
+    load_one(item, reads);
+    if (reads.count == kReadItemsMax) run_reads(reads);
+  }
+  if (reads.count != 0) run_reads(reads);
+}
+
+void StackedSwap::load_one(LoadItem& item, Reads& reads) noexcept {
+  HF_DCHECK2(slots_.count_of(item.slot) != 0, item.slot.value, 0);
+  const Location location = slots_.lock(item.slot);
+  HF_CHECK2(!location.is_none(), item.slot.value, location.word());
+  Tier& tier = *tiers_[location.tier()];
+  const std::byte* image = tier.image_at(location.place());
+  if (image == nullptr) {
+    tier.hold(location);
+    slots_.unlock(item.slot, location);
+    reads.items[reads.count++] = {.location = location, .item = &item};
+    return;
+  }
+  const bool decoded = codec_->decompress(location.encoding(), image, location.length(), item.page);
+  slots_.unlock(item.slot, location);
+  tier.count_loads(1);
+  accept(item, decoded);
+}
+
+void StackedSwap::run_reads(Reads& reads) noexcept {
+  const std::span<ReadItem> all(reads.items.data(), reads.count);
+  std::ranges::sort(all, {}, [](const ReadItem& read) { return read.location.tier(); });
+  for (auto first = all.begin(); first != all.end();) {
+    const unsigned t = first->location.tier();
+    const auto last = std::find_if(first, all.end(),
+                                   [t](const ReadItem& read) { return read.location.tier() != t; });
+    const std::span<ReadItem> group(first, last);
+    tiers_[t]->read(group, *this);
+    tiers_[t]->count_loads(group.size());
+    for (const ReadItem& read : group) tiers_[t]->free(read.location, Freeing::hold_only);
+    first = last;
+  }
+  reads.count = 0;
+}
+
+void StackedSwap::arrived(const ReadItem& read, const std::byte* image) noexcept {
+  const bool in_place = image == read.item->page;  // a raw page, read to where it belongs
+  accept(*read.item, in_place || codec_->decompress(read.location.encoding(), image,
+                                                    read.location.length(), read.item->page));
+}
+
+void StackedSwap::failed(const ReadItem& read, int os_errno) noexcept {
+  read.item->ok = false;
+  read.item->error = {.code = Errc::io_error,
+                      .os_errno = os_errno,
+                      .doing = "read from swap",
+                      .what = "slot",
+                      .value = read.item->slot.value};
+}
+
+void StackedSwap::accept(LoadItem& item, bool decoded) noexcept {
+  item.ok = decoded && base::hash_page(item.page) == slots_.hash_of(item.slot);
+  if (item.ok) return;
+  hash_mismatches_.fetch_add(1, std::memory_order_relaxed);
+  item.error = {.code = Errc::corrupted,
+                .doing = "load page from swap",
+                .what = "slot",
+                .value = item.slot.value};
+}
+
+// --- housekeeping ---
+
+bool StackedSwap::maintain() noexcept {
+  sync::check_none_held();
+  if (maintaining_.exchange(true, std::memory_order_acquire)) return false;
+  bool more = false;
+  for (unsigned t = 0; t < tiers_.size(); ++t) {
+    const bool has_below = t + 1 < tiers_.size();
+    if (has_below && tiers_[t]->kind() == TierKind::ram) more |= move(t, Reason::write_back);
+    more |= move(t, Reason::compaction);
+    tiers_[t]->trim();
+  }
+  maintaining_.store(false, std::memory_order_release);
+  return more;
+}
+
+bool StackedSwap::move(unsigned tier, Reason reason) noexcept {
+  Tier& from = *tiers_[tier];
+  std::array<std::uint32_t, kBlocksMoved> units;
+  std::size_t most = kBlocksMoved;
+  // A crowded file has room for one victim at a time: the cluster kept for that.
+  if (from.kind() == TierKind::file) most = from.nearly_full() ? 1 : kClustersMoved;
+  const std::uint32_t chosen = from.choose(reason, std::span(units).first(most));
+  if (chosen == 0) return false;
+
+  const bool down = reason == Reason::write_back;
+  const auto bottom = static_cast<unsigned>(tiers_.size()) - 1;
+  MoveSession session(tiers_, *codec_, slots_, tier, down ? tier + 1 : tier, down ? bottom : tier);
+  for (std::uint32_t i = 0; i < chosen; ++i) from.visit(units[i], session);
+  session.finish();
+  for (std::uint32_t i = 0; i < chosen; ++i) from.restore(units[i]);
+  if (down) written_back_.fetch_add(session.moved(), std::memory_order_relaxed);
+  return session.moved() != 0 && from.wants(reason);
+}
+
+bool StackedSwap::nearly_full() const noexcept {
+  const std::uint64_t used = slots_.used();
+  return (slots_.max() - used) * 16 < slots_.max() || tiers_.back()->nearly_full();
+}
+
+// --- looking ---
+
+SwapStats StackedSwap::stats() const {
+  SwapStats s;
+  for (const auto& tier : tiers_) s.tiers.push_back(tier->stats());
+  s.slots_used = slots_.used();
+  s.slots_max = slots_.max();
+  s.hash_mismatches = hash_mismatches_.load(std::memory_order_relaxed);
+  s.written_back = written_back_.load(std::memory_order_relaxed);
+  s.incompressible = incompressible_.load(std::memory_order_relaxed);
+  s.metadata_bytes = metadata_bytes();
+  return s;
+}
+
+std::uint64_t StackedSwap::compressed_bytes() const noexcept {
+  std::uint64_t bytes = 0;
+  for (const auto& tier : tiers_) bytes += tier->charged_bytes();
+  return bytes;
+}
+
+std::uint64_t StackedSwap::metadata_bytes() const noexcept {
+  std::uint64_t bytes = slots_.metadata_bytes();
+  for (const auto& tier : tiers_) bytes += tier->metadata_bytes();
+  return bytes;
+}
+
+bool StackedSwap::check() noexcept {
+  for (const auto& tier : tiers_) tier->begin_check();
+  std::uint64_t used = 0;
+  for (std::uint64_t i = 0; i < slots_.touched(); ++i) {
+    if (!check_slot(SlotIndex(static_cast<std::uint32_t>(i)), used)) return false;
+  }
+  if (used != slots_.used()) return report(machine_, "slots are miscounted", used, slots_.used());
+  if (!codec_->idle()) return report(machine_, "workspaces are still lent", 0, 0);
+  return std::ranges::all_of(tiers_, [](const auto& tier) { return tier->end_check(); });
+}
+
+bool StackedSwap::check_slot(SlotIndex slot, std::uint64_t& used) noexcept {
+  const Location location = slots_.peek(slot);
+  if ((slots_.count_of(slot) == 0) != location.is_none()) {
+    return report(machine_, "slot has an image or a holder, but not both", slot.value,
+                  slots_.count_of(slot));
+  }
+  if (location.is_none()) return true;
+  ++used;
+  if (location.moving()) return report(machine_, "slot is still being moved", slot.value, 0);
+  if (location.tier() >= tiers_.size()) {
+    return report(machine_, "slot names no tier", slot.value, location.tier());
+  }
+  return tiers_[location.tier()]->check_image(slot, location);
+}
+
+}  // namespace holdfast::swap

@@ -1,0 +1,188 @@
+#include "swap/write_session.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace holdfast::swap {
+namespace {
+constexpr std::uint32_t kMoveExpected = 256;  // images of a cluster's worth, for its directory
+constexpr std::uint32_t kRefusalsMax = 16;    // then a move session stops
+
+Encoding encoding_of(Compression compression) noexcept {
+  switch (compression) {
+    case Compression::none:
+      return Encoding::raw;
+    case Compression::lz4:
+      return Encoding::lz4;
+    case Compression::zstd:
+      return Encoding::zstd;
+  }
+  return Encoding::raw;
+}
+}  // namespace
+
+WriteSession::WriteSession(Tiers tiers, Codec& codec, unsigned last,
+                           const WriteTerms& terms) noexcept
+    : tiers_(tiers), codec_(codec), lease_(codec), terms_(terms), last_(last) {
+  HF_DCHECK2(last < tiers.size(), last, tiers.size());
+  writers_.fill(kNoWriter);
+}
+
+WriteSession::~WriteSession() {
+  for ([[maybe_unused]] const std::uint32_t writer : writers_) HF_DCHECK(writer == kNoWriter);
+}
+
+void WriteSession::offer(unsigned first, const Image& image, const std::byte* page,
+                         const Error& so_far) noexcept {
+  Error worst = so_far;
+  unsigned hopeless = 0;  // encodings that did not help: a bit each
+  for (unsigned t = first; t <= last_; ++t) {
+    const Image fitted = fit(t, image, page, hopeless);
+    // A raw page in memory saves nothing; whoever comes next may have cheaper room.
+    const bool pass_on =
+        tiers_[t]->kind() == TierKind::ram && fitted.encoding == Encoding::raw && t < last_;
+    if (pass_on) continue;
+    std::uint64_t place = kNoPlace;
+    Error error;
+    switch (tiers_[t]->add(writers_[t], fitted, terms_, *this, place, error)) {
+      case Verdict::stored:
+        return keep(t, fitted, place);
+      case Verdict::queued:
+        return;
+      case Verdict::refused:
+        if (worst.code != Errc::io_error) worst = error;
+    }
+  }
+  give_up(image, worst);
+}
+
+Image WriteSession::fit(unsigned tier, const Image& image, const std::byte* page,
+                        unsigned& hopeless) noexcept {
+  const Encoding wanted = encoding_of(tiers_[tier]->compression());
+  if (page == nullptr || wanted == Encoding::raw || wanted == image.encoding) return image;
+  const unsigned bit = 1U << static_cast<unsigned>(wanted);
+  const std::uint32_t length =
+      (hopeless & bit) != 0 ? 0 : codec_.compress(lease_, wanted, page, lease_.image_room());
+  Image fitted = image;
+  if (length == 0) {
+    hopeless |= bit;
+    fitted.encoding = Encoding::raw;
+    fitted.length = kPageSize;
+    fitted.data = page;
+    return fitted;
+  }
+  fitted.encoding = wanted;
+  fitted.length = length;
+  fitted.data = lease_.image_room();
+  return fitted;
+}
+
+void WriteSession::stored(unsigned tier, const Image& image, std::uint64_t place) noexcept {
+  keep(tier, image, place);
+}
+
+void WriteSession::refused(unsigned tier, const Image& image, const Error& error) noexcept {
+  offer(tier + 1, image, page_of(image), error);
+}
+
+void WriteSession::finish() noexcept {
+  // In the order of tiers: what one refuses is queued in the next.
+  for (unsigned t = 0; t < tiers_.size(); ++t) tiers_[t]->flush(writers_[t], terms_, *this);
+}
+
+// --- storing ---
+
+StoreSession::StoreSession(Tiers tiers, Codec& codec, SlotMap& slots, std::span<StoreItem> items,
+                           page::Priority priority) noexcept
+    : WriteSession(tiers, codec, static_cast<unsigned>(tiers.size()) - 1, {.priority = priority}),
+      slots_(slots),
+      items_(items) {}
+
+void StoreSession::store_all() noexcept {
+  for (std::uint32_t i = 0; i < items_.size(); ++i) {
+    StoreItem& item = items_[i];
+    HF_DCHECK2(item.page != nullptr, i, items_.size());
+    item.slot = SlotIndex::none();
+    const SlotIndex slot = slots_.allocate(item.hash);
+    if (slot.is_none()) {
+      item.error = {.code = Errc::swap_full,
+                    .doing = "store page",
+                    .what = "slots",
+                    .value = slots_.used(),
+                    .limit = slots_.max()};
+      continue;
+    }
+    terms_.expected = static_cast<std::uint32_t>(items_.size()) - i;
+    offer(0, {.slot = slot, .cookie = i, .length = kPageSize, .data = item.page}, item.page,
+          {.code = Errc::swap_full, .doing = "store page"});
+  }
+  terms_.expected = 1;
+  finish();
+}
+
+void StoreSession::keep(unsigned tier, const Image& image, std::uint64_t place) noexcept {
+  if (image.encoding == Encoding::raw && tiers_[tier]->compression() != Compression::none) {
+    ++incompressible_;
+  }
+  slots_.publish(image.slot, Location(tier, place, image.encoding, image.length));
+  items_[image.cookie].slot = image.slot;
+}
+
+void StoreSession::give_up(const Image& image, const Error& error) noexcept {
+  const bool last = slots_.put(image.slot);
+  HF_CHECK2(last, image.slot.value, image.cookie);
+  slots_.release(image.slot);
+  items_[image.cookie].error = error;
+}
+
+// --- moving ---
+
+MoveSession::MoveSession(Tiers tiers, Codec& codec, SlotMap& slots, unsigned from, unsigned first,
+                         unsigned last) noexcept
+    : WriteSession(tiers, codec, last,
+                   {.priority = page::Priority::reclaim,
+                    .compacting = from == first,
+                    .expected = kMoveExpected}),
+      slots_(slots),
+      from_(from),
+      first_(first) {}
+
+bool MoveSession::visit(SlotIndex slot, std::uint64_t place, const std::byte* data) noexcept {
+  if (slot.value >= slots_.touched()) return true;  // a damaged directory
+  const Location location = slots_.lock(slot);
+  if (!location.is_at(from_, place) || location.moving()) {
+    slots_.unlock(slot, location);
+    return true;
+  }
+  std::memcpy(lease_.copy_room(), data, location.length());
+  slots_.unlock(slot, location.with_moving());
+  offer(first_,
+        {.slot = slot,
+         .encoding = location.encoding(),
+         .length = location.length(),
+         .data = lease_.copy_room()},
+        nullptr, {.code = Errc::swap_full, .doing = "move image"});
+  return refusals_ < kRefusalsMax;
+}
+
+void MoveSession::keep(unsigned tier, const Image& image, std::uint64_t place) noexcept {
+  const Location there(tier, place, image.encoding, image.length);
+  const Location old = slots_.lock(image.slot);
+  if (!old.moving()) {  // freed meanwhile: the copy is nobody's
+    slots_.unlock(image.slot, old);
+    tiers_[tier]->free(there, Freeing::moved);
+    return;
+  }
+  slots_.unlock(image.slot, there);
+  tiers_[old.tier()]->free(old, terms_.compacting ? Freeing::moved : Freeing::image);
+  ++moved_;
+  refusals_ = 0;
+}
+
+void MoveSession::give_up(const Image& image, const Error&) noexcept {
+  const Location old = slots_.lock(image.slot);
+  slots_.unlock(image.slot, old.settled());
+  ++refusals_;
+}
+
+}  // namespace holdfast::swap
