@@ -179,14 +179,15 @@ class BringBackSink : public FaultSink {
     while (moving.test_and_set(std::memory_order_acquire)) sync::parking().relax();
     const Transfer did =
         source->copy(a & ~(kPageSize - 1), real_machine().view(pool_.address()), kPageSize);
-    present.store(true);
+    present.store(1);
+    sync::parking().wake(present, 1);
     moving.clear(std::memory_order_release);
     return did.error == 0 || did.error == EEXIST ? FaultOutcome::served : FaultOutcome::fatal;
   }
 
   FaultSource* source = nullptr;
   std::atomic_flag moving;
-  std::atomic<bool> present{false};
+  std::atomic<std::uint32_t> present{0};
 
  private:
   const Reserved& region_;
@@ -214,11 +215,11 @@ TEST(RemapOut, a_store_that_races_with_it_is_never_lost) {
       word = ++stored;
     }
   });
-  for (int round = 0; round < 5000; ++round) {
-    while (!sink.present.load()) sync::parking().relax();
+  for (int round = 0; round < 2000; ++round) {
+    while (sink.present.load() == 0) sync::parking().wait(sink.present, 0, 0);
     while (sink.moving.test_and_set(std::memory_order_acquire)) sync::parking().relax();
     ASSERT_EQ(real_machine().remap_out(pool.address(), region.address(), kWindow), 0);
-    sink.present.store(false);
+    sink.present.store(0);
     sink.moving.clear(std::memory_order_release);
   }
   stop = true;

@@ -88,7 +88,7 @@ class ServedRegion {
   ServedRegion(const ServedRegion&) = delete;
   ServedRegion& operator=(const ServedRegion&) = delete;
 
-  PatternSink sink;
+  mutable PatternSink sink;  // tests of a const region still steer what it serves
   Reserved region;
   std::unique_ptr<FaultSource> source;
 };
