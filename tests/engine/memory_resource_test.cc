@@ -3,8 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <iostream>
+#include <cstring>
 #include <map>
 #include <random>
 #include <string>
@@ -14,20 +13,13 @@
 
 #include "engine/fake_engine.h"
 #include "engine/region_heap.h"
+#include "support/seed.h"
 
 namespace holdfast {
 namespace {
 
 using engine::kSlabBytes;
 using engine::test::FakeEngine;
-
-std::uint64_t seed() {
-  const char* const given = std::getenv("HOLDFAST_SEED");
-  const std::uint64_t value =
-      given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
-  std::cout << "HOLDFAST_SEED=" << value << '\n';
-  return value;
-}
 
 // One live allocation: what was asked for, and the byte that fills it.
 struct Block {
@@ -118,7 +110,9 @@ class Model {
 TEST(RegionResource, random_sizes_and_alignments_agree_with_the_model) {
   FakeEngine engine;
   RegionResource resource(engine, 1ull << 30);
-  Model model(resource, seed());
+  const std::uint64_t seed = tests::test_seed();
+  HF_SEED_TRACE(seed);
+  Model model(resource, seed);
   for (int i = 0; i < 60'000; ++i) {
     model.grow_percent = i % 20'000 < 12'000 ? 60 : 40;
     model.step();
@@ -133,7 +127,9 @@ TEST(RegionResource, random_sizes_and_alignments_agree_with_the_model) {
 TEST(RegionResource, a_full_region_refuses_and_goes_on_with_what_is_freed) {
   FakeEngine engine;
   RegionResource resource(engine, 8ull << 20);
-  Model model(resource, seed());
+  const std::uint64_t seed = tests::test_seed();
+  HF_SEED_TRACE(seed);
+  Model model(resource, seed);
   model.grow_percent = 60;
   for (int i = 0; i < 60'000; ++i) {
     model.step();
@@ -285,7 +281,9 @@ struct NoTaker final : engine::PageTaker {
 TEST(RegionHeap, it_never_touches_what_it_manages) {
   NoTaker taker;
   engine::RegionHeap heap(std::uintptr_t{1} << 40, 1ull << 40, taker);
-  std::mt19937_64 random(seed());
+  const std::uint64_t seed = tests::test_seed();
+  HF_SEED_TRACE(seed);
+  std::mt19937_64 random(seed);
   std::vector<std::pair<std::uintptr_t, std::size_t>> live;
   for (int i = 0; i < 100'000; ++i) {
     if (random() % 100 < (i < 50'000 ? 60u : 35u) || live.empty()) {
