@@ -45,6 +45,7 @@ class PatternSink : public FaultSink {
  public:
   static constexpr std::uint64_t kSalt = 0x5eed000000000000;
 
+  virtual ~PatternSink() = default;
   void serve(const Reserved& region) {
     first_ = region.address();
     end_ = first_ + region.bytes();
