@@ -188,7 +188,13 @@ int main(int argc, char** argv) {
   app.add_option("--copies", settings.copies,
                  "how many times the documents are added; auto: until the index is several times "
                  "the budget")
-      ->check(CLI::PositiveNumber | CLI::IsMember({"auto"}))
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            const bool number = !text.empty() && text.size() < 7 && text != "0" &&
+                                text.find_first_not_of("0123456789") == std::string::npos;
+            return number || text == "auto" ? "" : text + " is neither auto nor 1 to 999999";
+          },
+          "auto|N"))
       ->capture_default_str();
   try {
     app.parse(argc, argv);

@@ -1,0 +1,81 @@
+// Runs the examples small: each checks its own result, and says so by its exit status.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "support/run_program.h"
+
+namespace holdfast {
+namespace {
+
+using tests::run_program;
+
+// A folder of text that is the same on every machine.
+class IndexExample : public testing::Test {
+ protected:
+  IndexExample() {
+    std::filesystem::create_directories(folder_);
+    for (int i = 0; i < 200; ++i) {
+      std::ofstream file(folder_ + "/" + std::to_string(i) + ".txt");
+      for (int word = 0; word < 500; ++word) file << "word" << (i * 31 + word * word) % 5000 << ' ';
+      if (i == 42) file << "needle needle needle";
+    }
+  }
+  ~IndexExample() override { std::filesystem::remove_all(folder_); }
+
+  const std::string folder_ = testing::TempDir() + "holdfast-index-" + std::to_string(::getpid());
+};
+
+TEST_F(IndexExample, the_index_beyond_its_budget_is_identical_and_stays_within_it) {
+  const auto result =
+      run_program("index", "--memory 8M --query needle --input '" + folder_ + "' --copies auto");
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_NE(result.output.find("\nidentical\n"), std::string::npos) << result.output;
+  EXPECT_NE(result.output.find(": ok\n"), std::string::npos) << result.output;
+  EXPECT_NE(result.output.find("/42.txt\n"), std::string::npos) << result.output;
+  EXPECT_EQ(result.output.find("summary: 0 faults"), std::string::npos) << result.output;
+  EXPECT_EQ(result.output.find(" 0 evictions"), std::string::npos) << result.output;
+}
+
+TEST_F(IndexExample, copies_are_counted) {
+  const auto result = run_program("index", "--memory 16M --input '" + folder_ + "' --copies 3");
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_NE(result.output.find("600 documents"), std::string::npos) << result.output;
+}
+
+TEST(Examples, an_index_of_nothing_says_what_to_do) {
+  const auto result = run_program("index", "--input /nonexistent");
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.output.find("--input DIR"), std::string::npos) << result.output;
+}
+
+TEST(Examples, a_budget_too_small_is_refused_with_the_least) {
+  const auto result = run_program("sort", "--memory 1M");
+  EXPECT_EQ(result.status, 1) << result.output;
+  EXPECT_NE(result.output.find("memory_budget"), std::string::npos) << result.output;
+}
+
+TEST(Examples, wrong_usage_exits_with_2) {
+  EXPECT_EQ(run_program("index", "--memory lots").status, 2);
+  EXPECT_EQ(run_program("index", "--copies -1").status, 2);
+  EXPECT_EQ(run_program("sort", "--times 0").status, 2);
+  EXPECT_EQ(run_program("matrix", "--size 1000").status, 2);
+}
+
+TEST(Examples, sort_sorts_four_budgets) {
+  const auto result = run_program("sort", "--memory 8M --times 4");
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_NE(result.output.find("sorted, checksum ok\n"), std::string::npos) << result.output;
+}
+
+TEST(Examples, matrix_transposes_and_saves) {
+  const auto result = run_program("matrix", "--memory 16M --size 1536");
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_NE(result.output.find("transposed: 0 wrong cells of 2359296"), std::string::npos)
+      << result.output;
+}
+
+}  // namespace
+}  // namespace holdfast
