@@ -42,12 +42,14 @@ enum class Errc : std::uint8_t {
 
 struct Error {
   Errc code = Errc::system;
-  int os_errno = 0;             // 0 where no system call failed
-  const char* doing = "";       // what was being done: a literal, "map region"
-  const char* what = "";        // which value: a literal, "memory_budget"
-  std::uint64_t value = 0;      // the offending value: bytes, an address, a slot, an offset
-  std::uint64_t limit = 0;      // the limit that it broke, in the same unit; 0 = none applies
-  const char* remedy = "";      // what the caller can do: a literal
+  int os_errno = 0;          // 0 where no system call failed
+  const char* doing = "";    // what was being done: a literal, "map region"
+  const char* what = "";     // which value: a literal, "memory_budget"
+  std::uint64_t value = 0;   // the offending value: bytes, an address, a slot, an offset
+  std::uint64_t limit = 0;   // the limit that it broke, in the same unit; 0 = none applies
+  const char* remedy = "";   // what the caller can do: a literal
+  std::uint64_t holder = 0;  // who holds most of it: the address of a region; 0: not known
+  std::uint64_t held = 0;    // and how much that is, in the unit of `value`
 
   // One line with code, numbers, errno text and remedy. Task context (allocates).
   [[nodiscard]] std::string message() const;

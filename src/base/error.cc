@@ -66,6 +66,7 @@ std::size_t Error::format(char* buffer, std::size_t size) const noexcept {
   } else if (value != 0) {
     text.add(": ").add_hex(value);
   }
+  if (held != 0) text.add(", ").add(held).add(" of them by the region at ").add_hex(holder);
   if (os_errno != 0) {
     text.add(" [");
     add_errno(text, os_errno);

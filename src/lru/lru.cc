@@ -33,6 +33,15 @@ void Lru::rotate_active(FrameIndex frame) noexcept {
   active_.push_back(frame.value);
 }
 
+void Lru::rotate_inactive(std::span<const FrameIndex> frames) noexcept {
+  sync::MutexGuard guard(mutex_);
+  for (const FrameIndex frame : frames) {
+    if (pool_.page(frame).lru_list() != LruList::inactive) continue;
+    inactive_.remove(frame.value);
+    inactive_.push_back(frame.value);
+  }
+}
+
 std::uint32_t Lru::oldest_inactive(std::span<FrameIndex> out) noexcept {
   sync::MutexGuard guard(mutex_);
   std::uint32_t found = 0;

@@ -44,6 +44,9 @@ class Lru {
   [[nodiscard]] FrameIndex oldest_active() noexcept;
   // The oldest active page becomes the youngest (it is to be spared).
   void rotate_active(FrameIndex frame) noexcept;
+  // Inactive pages become the youngest of the inactive (they could not leave now). Others are
+  // skipped.
+  void rotate_inactive(std::span<const FrameIndex> frames) noexcept;
   // The oldest inactive pages, up to out.size(), oldest first; they stay on the list, and each of
   // them gets a reference of kind caller, which whoever asked puts. Returns how many.
   [[nodiscard]] std::uint32_t oldest_inactive(std::span<FrameIndex> out) noexcept;

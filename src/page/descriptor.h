@@ -91,9 +91,11 @@ class Page {
   void set_home_memory(bool on) noexcept { replace(kHomeBit, on ? kHomeBit : 0); }
 
   [[nodiscard]] Owner owner() const noexcept {
-    const std::uint64_t raw = owner_.load(std::memory_order_acquire);
-    if (raw == ~std::uint64_t{0}) return {};
-    return {RegionId(static_cast<std::uint16_t>(raw >> 48)), PageIndex(raw & kIndexMask)};
+    return unpack(owner_.load(std::memory_order_acquire));
+  }
+  // Takes the owner away; whoever gets it (not none) is the one who frees the page. Any context.
+  [[nodiscard]] Owner take_owner() noexcept {
+    return unpack(owner_.exchange(~std::uint64_t{0}, std::memory_order_acq_rel));
   }
   void set_owner(Owner owner) noexcept {
     owner_.store(owner.is_none() ? ~std::uint64_t{0}
@@ -140,6 +142,10 @@ class Page {
   }
   void set_on_buddy_list(bool on) noexcept { replace(kBuddyBit, on ? kBuddyBit : 0); }
 
+  static Owner unpack(std::uint64_t raw) noexcept {
+    if (raw == ~std::uint64_t{0}) return {};
+    return {RegionId(static_cast<std::uint16_t>(raw >> 48)), PageIndex(raw & kIndexMask)};
+  }
   bool try_add(std::uint64_t amount) noexcept {
     std::uint64_t old = references_.load(std::memory_order_relaxed);
     do {

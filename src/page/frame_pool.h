@@ -95,6 +95,13 @@ class FramePool {
   // Where the memory of a block stands: its home address.
   [[nodiscard]] Address address_of(const Page& head) const noexcept;
 
+  // The head of the block whose memory stands at `address` (a result of address_of).
+  [[nodiscard]] Page& page_at_home(Address address) noexcept {
+    const std::uint64_t index = (address - home_) >> kPageShift;
+    HF_CHECK2(address >= home_ && index < pages_.size(), address, home_);
+    return pages_[index];
+  }
+
   // Lends `count` frames' rights to compressed storage or tables (state charged): all or none.
   [[nodiscard]] bool charge(std::uint32_t count, Priority priority) noexcept;
   void uncharge(std::uint32_t count) noexcept;

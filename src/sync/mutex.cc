@@ -80,10 +80,18 @@ void check_none_held() noexcept {
   const auto held = static_cast<Rank>(thread.held_ranks[thread.held_locks - 1]);
   fail_order("waits or runs foreign code below", held, name(held));
 }
+
+void check_may_wait() noexcept {
+  const ThreadContext& thread = this_thread();
+  if (thread.held_locks == 0) return;
+  const auto held = static_cast<Rank>(thread.held_ranks[thread.held_locks - 1]);
+  if (held != Rank::entry) fail_order("waits for I/O below", held, name(held));
+}
 #else
 void note_acquire(Rank) noexcept {}
 void note_release(Rank) noexcept {}
 void check_none_held() noexcept {}
+void check_may_wait() noexcept {}
 #endif
 
 namespace detail {

@@ -35,6 +35,9 @@ void note_acquire(Rank rank) noexcept;
 void note_release(Rank rank) noexcept;
 // Debug builds: aborts if this thread holds any ranked lock (before waiting, I/O, foreign code).
 void check_none_held() noexcept;
+// The same before waiting for I/O on behalf of a fault: page-table entries may be held, for they
+// are what marks the pages on their way as busy; no other lock may.
+void check_may_wait() noexcept;
 
 namespace detail {
 // A futex lock: 0 free, 1 held, 2 held and somebody waits.

@@ -1,0 +1,204 @@
+#include "engine/paging_engine.h"
+
+#include <utility>
+
+#include "engine/engine_on.h"
+#include "engine/region_handle.h"
+
+namespace holdfast {
+
+Expected<std::unique_ptr<Engine>> Engine::create(const Options& options) {
+  return engine::create_on(sys::real_machine(), options);
+}
+
+}  // namespace holdfast
+
+namespace holdfast::engine {
+namespace {
+
+constexpr std::uint64_t kRegionBytesMax = std::uint64_t{1} << 46;  // half of the address space
+
+}  // namespace
+
+Expected<std::unique_ptr<Engine>> create_on(sys::Machine& machine, const Options& options) {
+  return TRY(PagingEngine::create(machine, options));
+}
+
+Expected<std::unique_ptr<PagingEngine>> PagingEngine::create(sys::Machine& machine,
+                                                             const Options& options) {
+  const Plan plan = TRY(plan_for(machine, options));
+  std::unique_ptr<PagingEngine> engine(new PagingEngine(machine, options));
+  TRY_VOID(engine->build(plan));
+  return engine;
+}
+
+Expected<void> PagingEngine::build(const Plan& plan) {
+  pool_ = TRY(page::FramePool::create(machine_, plan.pool));
+  lru_.emplace(*pool_);
+  swap_ = TRY(swap::Swap::create(machine_, *pool_, plan.swap));
+  regions_.emplace(machine_);
+  TRY_VOID(regions_->start());
+  staging_.emplace(machine_);
+  TRY_VOID(staging_->start());
+  parts_.emplace(space::Parts{.machine = machine_,
+                              .pool = *pool_,
+                              .lru = *lru_,
+                              .swap = *swap_,
+                              .counters = counters_,
+                              .regions = *regions_,
+                              .staging = *staging_,
+                              .window_pages = plan.cache.window_pages});
+  space_.emplace(*parts_);
+  pmap_ = TRY(pmap::create_remap(machine_, plan.faults, *space_));
+  cache_ = TRY(cache::SwapCache::create(machine_, *pool_, *pmap_, plan.cache));
+  parts_->pmap = pmap_.get();
+  parts_->cache = cache_.get();
+  parts_->errors = {.report = &PagingEngine::report, .context = this};
+  reclaimer_.emplace(*parts_, *space_);
+  parts_->relief = &*reclaimer_;
+  parts_->reclaimer = &*reclaimer_;
+  pool_->set_pressure_sink(&*reclaimer_);
+  if (options_.background_reclaim) TRY_VOID(reclaimer_->start());
+  return {};
+}
+
+PagingEngine::~PagingEngine() {
+  if (!reclaimer_) return;
+  reclaimer_->stop();
+  reclaimer_->settle();
+  pmap_.reset();
+}
+
+bool PagingEngine::report(const Error& error, Address address, void* self) noexcept {
+  const Options& options = static_cast<PagingEngine*>(self)->options_;
+  return options.on_error != nullptr &&
+         options.on_error(error, address, options.on_error_context) == OnError::retry;
+}
+
+Error PagingEngine::refused_in_interrupt(const char* doing) noexcept {
+  counters_.add(space::Count::refused_interrupt);
+  return {.code = Errc::interrupt_context,
+          .doing = doing,
+          .remedy = "call it in task context, or hand it to Engine::defer"};
+}
+
+// With nothing left that could leave, new memory is refused first: what is there goes on working.
+Expected<void> PagingEngine::refuse_under_pressure(const char* doing, std::uint64_t bytes) {
+  if (!reclaimer_->stalled() || reclaimer_->relieve(1)) return {};
+  counters_.add(space::Count::refused_memory);
+  return fail(
+      {.code = Errc::out_of_memory,
+       .doing = doing,
+       .what = "memory is full and nothing can be written out; bytes",
+       .value = bytes,
+       .limit = 0,
+       .remedy = "unmap or unpin memory, raise memory_budget, or add a swap tier with room"});
+}
+
+Expected<Region> PagingEngine::map_anonymous(std::uint64_t bytes, std::uint64_t capacity) {
+  if (sync::in_interrupt()) return fail(refused_in_interrupt("map region"));
+  if (bytes == 0 || bytes > kRegionBytesMax || capacity > kRegionBytesMax ||
+      (capacity != 0 && capacity < bytes)) {
+    return fail({.code = Errc::invalid_argument,
+                 .doing = "map region",
+                 .what = capacity > bytes ? "capacity" : "bytes",
+                 .value = capacity > bytes ? capacity : bytes,
+                 .limit = capacity != 0 && capacity < bytes ? capacity : kRegionBytesMax,
+                 .remedy = "give 1 byte to 64 TiB, and a capacity of at least as much"});
+  }
+  const sync::EngineScope scope;
+  TRY_VOID(refuse_under_pressure("map region", bytes));
+  space::RegionRecord* record =
+      TRY(space_->map(pages_for(bytes), pages_for(capacity == 0 ? bytes : capacity)));
+  return Region(new RegionHandle(*this, *record));
+}
+
+Expected<Pin> PagingEngine::pin(const void* address, std::size_t length) {
+  const auto first = reinterpret_cast<Address>(address);
+  TRY_VOID(space_->pin(first, length));
+  const Address first_page = first & ~(kPageSize - 1);
+  return Pin(&*space_, first_page,
+             pages_for(first - first_page + (length == 0 ? 1 : length)).value);
+}
+
+std::uint64_t PagingEngine::reclaim(std::uint64_t pages) {
+  if (sync::in_interrupt()) return 0;
+  const sync::EngineScope scope;
+  return reclaimer_->reclaim(pages);
+}
+
+bool PagingEngine::defer(void (*fn)(void*) noexcept, void* argument) noexcept {
+  return reclaimer_->defer(fn, argument);
+}
+
+Expected<std::byte*> PagingEngine::allocate_pages(unsigned order) {
+  if (sync::in_interrupt()) return fail(refused_in_interrupt("allocate pages"));
+  if (order > page::kMaxOrder) {
+    return fail({.code = Errc::invalid_argument,
+                 .doing = "allocate pages",
+                 .what = "order",
+                 .value = order,
+                 .limit = page::kMaxOrder,
+                 .remedy = "map a region for more"});
+  }
+  const sync::EngineScope scope;
+  constexpr int kTries = 8;  // each makes room for a block; others may take it
+  for (int tries = 0;; ++tries) {
+    const auto head = pool_->allocate_block(order, page::Priority::normal);
+    if (head) return reinterpret_cast<std::byte*>(pool_->address_of(**head));
+    if (tries == kTries || !reclaimer_->relieve(2U << order)) {
+      counters_.add(space::Count::refused_memory);
+      return std::unexpected(head.error());
+    }
+  }
+}
+
+void PagingEngine::free_pages(std::byte* pages, unsigned order) noexcept {
+  pool_->free_pages(pool_->page_at_home(reinterpret_cast<Address>(pages)), order);
+}
+
+void PagingEngine::dump_holders(const void* address) {
+  const page::Page* page = space_->resident_page(reinterpret_cast<Address>(address));
+  if (page == nullptr) {
+    machine_.print_line("holdfast: no resident page at that address");
+    return;
+  }
+  pool_->dump_holders(*page);
+}
+
+bool PagingEngine::check_all() {
+  if (sync::in_interrupt()) return false;
+  reclaimer_->pause();
+  reclaimer_->settle();
+  const bool good = check_parts();
+  reclaimer_->resume();
+  return good;
+}
+
+bool PagingEngine::check_parts() {
+  const sync::EngineScope scope;
+  if (!pool_->check() || !lru_->check() || !cache_->check() || !space_->check() ||
+      !swap_->check()) {
+    return false;
+  }
+  // Every page that the VM knows is on one of its lists, and nothing else is.
+  const lru::LruCounts lists = lru_->counts();
+  std::uint64_t known = 0;
+  for (const page::Page& page : pool_->pages()) {
+    const page::PageState state = page.state();
+    known += state == page::PageState::resident || state == page::PageState::cached ||
+                     state == page::PageState::orphan
+                 ? 1
+                 : 0;
+  }
+  if (lists.active + lists.inactive == known) return true;
+  machine_.print_line("holdfast: check: the LRU lists do not hold exactly the pages of the VM");
+  return false;
+}
+
+std::string PagingEngine::description() const {
+  return pmap_->description() +
+         (options_.delivery == FaultDelivery::signal ? ", signal delivery" : ", thread delivery");
+}
+
+}  // namespace holdfast::engine

@@ -1,0 +1,67 @@
+// The engine's implementation: builds the parts, wires them, guards the public calls.
+//
+// Order of building, and so of ending: frame pool, LRU, swap, regions and staging; the address
+// space over them; the pmap, which delivers faults to the space; the swap cache; the reclaimer,
+// which works on all of them. The reclaimer ends first, the pmap before the memory that it knows.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "engine/plan.h"
+#include "holdfast/engine.h"
+#include "reclaim/reclaim.h"
+#include "space/space.h"
+
+namespace holdfast::engine {
+
+class PagingEngine final : public Engine {
+ public:
+  static Expected<std::unique_ptr<PagingEngine>> create(sys::Machine& machine,
+                                                        const Options& options);
+  ~PagingEngine() override;
+
+  Expected<Region> map_anonymous(std::uint64_t bytes, std::uint64_t capacity) override;
+  Expected<Pin> pin(const void* address, std::size_t length) override;
+  Stats stats() override;
+  [[nodiscard]] std::string description() const override;
+  std::uint64_t reclaim(std::uint64_t pages) override;
+  bool defer(void (*fn)(void*) noexcept, void* argument) noexcept override;
+  Expected<std::byte*> allocate_pages(unsigned order) override;
+  void free_pages(std::byte* pages, unsigned order) noexcept override;
+  void dump_holders(const void* address) override;
+  bool check_all() override;
+
+  // For regions.
+  [[nodiscard]] space::AddressSpace& space() noexcept { return *space_; }
+  // The error of a task-only call that was made in interrupt context, counted.
+  [[nodiscard]] Error refused_in_interrupt(const char* doing) noexcept;
+
+ private:
+  PagingEngine(sys::Machine& machine, const Options& options) noexcept
+      : machine_(machine), options_(options), counters_(machine) {}
+  Expected<void> build(const Plan& plan);
+  static bool report(const Error& error, Address address, void* self) noexcept;
+  Expected<void> refuse_under_pressure(const char* doing, std::uint64_t bytes);
+  bool check_parts();
+  void fill_counters(Stats& stats) const;
+  void fill_swap(Stats& stats) const;
+
+  sys::Machine& machine_;
+  const Options options_;
+  space::Counters counters_;
+  std::unique_ptr<page::FramePool> pool_;
+  std::optional<lru::Lru> lru_;
+  std::unique_ptr<swap::Swap> swap_;
+  std::optional<space::RegionTable> regions_;
+  std::optional<space::StagingPool> staging_;
+  std::optional<space::Parts> parts_;
+  std::optional<space::AddressSpace> space_;
+  std::unique_ptr<pmap::Pmap> pmap_;
+  std::unique_ptr<cache::SwapCache> cache_;
+  std::optional<reclaim::Reclaimer> reclaimer_;
+};
+
+}  // namespace holdfast::engine

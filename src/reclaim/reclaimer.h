@@ -1,0 +1,77 @@
+// The reclaimer: who works when memory is short. A thread in the background that wakes at the low
+// watermark and works to the high one, and the same work done by a fault that found nothing left.
+//
+// An actor: nothing but engine/ includes it. It is woken through page::PressureSink (any context,
+// lock-free) and asked directly through space::MemoryRelief; switched off, the rest still runs
+// until memory is full.
+//
+// The thread also does what others leave to task context: deferred functions, frames freed in
+// interrupts, zombies of unmapped regions, housekeeping of the swap tiers.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "reclaim/scanner.h"
+#include "space/space.h"
+#include "sync/sync.h"
+#include "sys/sys.h"
+
+namespace holdfast::reclaim {
+
+class Reclaimer final : public page::PressureSink, public space::MemoryRelief {
+ public:
+  Reclaimer(space::Parts& parts, space::AddressSpace& space) noexcept
+      : parts_(parts), space_(space), scanner_(parts, space) {}
+  ~Reclaimer() { stop(); }
+  Reclaimer(const Reclaimer&) = delete;
+  Reclaimer& operator=(const Reclaimer&) = delete;
+
+  // Starts the thread. Errors: system.
+  Expected<void> start();
+  // Ends the thread and waits for it. More than once is harmless.
+  void stop() noexcept;
+
+  // Any context, lock-free.
+  void wake() noexcept override;
+  // Task context: frees about `frames` frames, or says that nothing can leave any more.
+  [[nodiscard]] bool relieve(std::uint32_t frames) noexcept override;
+  // Frees until `pages` pages have left memory, or nothing more can; returns how many did.
+  std::uint64_t reclaim(std::uint64_t pages) noexcept;
+
+  // Any context, lock-free. False: the queue is full.
+  [[nodiscard]] bool defer(void (*fn)(void*) noexcept, void* argument) noexcept;
+
+  // Keeps the thread from working until resume(); returns when it does not. For check_all().
+  void pause() noexcept;
+  void resume() noexcept;
+  // Does what is left to task context, now, on the caller's thread.
+  void settle() noexcept;
+
+  // True if the last attempt to make room failed: new memory is refused until one succeeds.
+  [[nodiscard]] bool stalled() const noexcept { return stalled_.load(std::memory_order_relaxed); }
+
+ private:
+  static void run_thread(void* self) noexcept;
+  void loop() noexcept;
+  void work() noexcept;
+  void chores() noexcept;
+  [[nodiscard]] bool orphans_wait() noexcept;
+
+  space::Parts& parts_;
+  space::AddressSpace& space_;
+  Scanner scanner_;
+  sync::DeferQueue deferred_;
+  std::unique_ptr<sys::Thread> thread_;
+
+  // What the thread parks on: bumped by every wake, so that none is lost.
+  std::atomic<std::uint32_t> wakes_{0};
+  std::atomic<std::uint32_t> sleeping_{0};  // 1: parked, or about to; a wake must call the kernel
+  std::atomic<bool> stop_{false};
+  std::atomic<std::uint32_t> pauses_{0};
+  std::atomic<std::uint32_t> busy_{0};  // 1 while the thread works
+  std::atomic<bool> stalled_{false};
+};
+
+}  // namespace holdfast::reclaim

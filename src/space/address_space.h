@@ -1,0 +1,114 @@
+// The address space of one engine: its regions, their page tables, and everything that happens to
+// them in task context. Implements what the layers below call back: faults (sys::FaultSink), and
+// what pins call in any context (detail::PinOwner).
+//
+//   map        address space and tables are reserved and registered; nothing is resident
+//   fault      fault.h
+//   pin        pinning.cc: resident pages are pinned with a few atomics, others are brought in
+//   first eviction   eviction.h, called by reclaim/ detach     detach.cc: unmap, shrink and
+//   Advice::free: pages leave their entries and become
+//              orphans, which the VM frees lazily; pinned ones stay until their last pin goes
+//
+// Context: task, unless a function says "any context". Thread-safe.
+#pragma once
+
+#include <cstdint>
+
+#include "base/base.h"
+#include "holdfast/pin.h"
+#include "holdfast/region.h"
+#include "space/eviction.h"
+#include "space/fault.h"
+#include "space/parts.h"
+#include "space/region_record.h"
+#include "sys/sys.h"
+
+namespace holdfast::space {
+
+// Sums over all entries, for reports and for check().
+struct SpaceCounts {
+  std::uint64_t resident = 0, cached = 0, swapped = 0, filled = 0;
+  std::uint64_t slots_held = 0;  // by entries and by pages
+  std::uint64_t leaves_charged = 0;
+  std::uint64_t mapped_bytes = 0;  // of live regions
+  std::uint64_t regions = 0;       // live and zombie
+};
+
+class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
+ public:
+  explicit AddressSpace(Parts& parts) noexcept : parts_(parts), faults_(parts), evictor_(parts) {}
+  AddressSpace(const AddressSpace&) = delete;
+  AddressSpace& operator=(const AddressSpace&) = delete;
+
+  // --- regions ---
+  // bytes, capacity: as Engine::map_anonymous, checked and rounded by the caller to pages.
+  [[nodiscard]] Expected<RegionRecord*> map(PageCount pages, PageCount capacity);
+  [[nodiscard]] Expected<void> unmap(RegionRecord& region);
+  [[nodiscard]] Expected<void> resize(RegionRecord& region, PageCount pages);
+  [[nodiscard]] Expected<void> advise(RegionRecord& region, std::uint64_t offset,
+                                      std::uint64_t bytes, Advice advice);
+  [[nodiscard]] Expected<std::uint64_t> prefetch(RegionRecord& region, std::uint64_t offset,
+                                                 std::uint64_t bytes);
+  // Pages that outlived their region under pins and are pinned no more are given back. Returns how
+  // many. Called by the reclaimer's thread, and before the engine ends.
+  std::uint64_t sweep_zombies() noexcept;
+
+  // --- pins ---
+  [[nodiscard]] Expected<void> pin(Address address, std::uint64_t length);
+  // Any context, lock-free.
+  void unpin(std::uintptr_t first_page_address, std::uint64_t pages) noexcept override;
+  // Pages with pins now, each once: a scan of all frames.
+  [[nodiscard]] std::uint64_t pinned_pages() noexcept;
+
+  // --- faults ---
+  [[nodiscard]] bool owns(Address address) const noexcept override;
+  sys::FaultOutcome on_fault(Address address, sys::Access access) noexcept override;
+
+  [[nodiscard]] Evictor& evictor() noexcept { return evictor_; }
+  [[nodiscard]] SpaceCounts counts() noexcept;
+  // Proves every entry consistent with its page, its slot and the lists; nothing may be in flight.
+  [[nodiscard]] bool check() noexcept;
+  // The page at the address, if it is resident: for dump_holders.
+  [[nodiscard]] page::Page* resident_page(Address address) noexcept;
+
+  // The most pages that may be pinned at once, so that faults have room to work: the rest is kept.
+  [[nodiscard]] std::uint64_t pins_limit() noexcept;
+
+ private:
+  // detach.cc
+  struct DetachScratch;
+  Expected<void> detach(RegionRecord& region, std::uint64_t first, std::uint64_t end);
+  bool any_pinned(RegionRecord& region, std::uint64_t first, std::uint64_t end,
+                  std::uint64_t& where) noexcept;
+  enum class Gone : std::uint8_t { pages, region };  // what a detach takes away
+  std::uint64_t detach_chunk(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
+                             Gone what, DetachScratch& scratch) noexcept;
+  int drop_unpinned(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
+                    const DetachScratch& scratch) noexcept;
+  void detach_entry(Entry& entry, DetachScratch& scratch, std::uint32_t i) noexcept;
+  void orphan_chunk(DetachScratch& scratch) noexcept;
+  void wait_for_users(RegionRecord& region) noexcept;
+  void finish_unmap(RegionRecord& region) noexcept;
+  std::uint64_t sweep(RegionRecord& region) noexcept;
+
+  // pinning.cc
+  [[nodiscard]] bool try_pin_page(RegionRecord& region, std::uint64_t index) noexcept;
+  Expected<void> pin_slowly(RegionRecord& region, std::uint64_t index, std::uint64_t left);
+  [[nodiscard]] Error too_many_pins(std::uint64_t wanted) noexcept;
+
+  // faults
+  sys::FaultOutcome refuse(const Error& error, Address address) noexcept;
+  bool is_stuck(RegionRecord& region, std::uint64_t index, std::uint32_t came_in) noexcept;
+
+  bool check_region(RegionRecord& region) noexcept;
+  bool check_entry(RegionRecord& region, std::uint64_t index) noexcept;
+  bool complain(const RegionRecord& region, std::uint64_t index, const char* what) noexcept;
+
+  Parts& parts_;
+  FaultServer faults_;
+  Evictor evictor_;
+  std::atomic<std::uint64_t> stuck_address_{0};  // the last fault that found its page resident ...
+  std::atomic<std::uint32_t> stuck_count_{0};    // ... and how many such followed one another
+};
+
+}  // namespace holdfast::space

@@ -1,0 +1,71 @@
+// Taking pages out of their mappings and out of memory: what reclaim/ asks of the address space.
+//
+//   unmap_window   the window of an active page leaves the region in one call (or in the runs
+//                  between its pinned pages) and stands in the swap cache; its pages are inactive
+//   write_out      cached pages that nobody rescued are freed: same-filled ones leave a tag, clean
+//                  ones their slot, changed ones are stored first; orphans are just put
+//
+// The life of an eviction: active ──unmap_window──▶ inactive (cached) ──write_out──▶ warm ──▶ free
+//
+// Context: task, nothing held; async-signal-safe, as a fault may reclaim for itself. Thread-safe:
+// several threads may reclaim at once; entries decide who gets a page.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/base.h"
+#include "page/page.h"
+#include "space/parts.h"
+#include "space/region_record.h"
+
+namespace holdfast::space {
+
+enum class Unmapped : std::uint8_t {
+  pages,      // some left their mapping
+  recent,     // the window has been rescued a lot: spared this time
+  pinned,     // nothing in it could leave: pinned
+  busy,       // nothing in it could leave: entries are locked, or the page is gone by now
+  no_window,  // every pool window is in use: write out first
+  failed,     // the kernel refused
+};
+
+struct UnmapResult {
+  Unmapped what = Unmapped::busy;
+  std::uint32_t pages = 0;
+};
+
+inline constexpr std::uint32_t kWriteOutBatch = 64;
+
+class Evictor {
+ public:
+  explicit Evictor(Parts& parts) noexcept : parts_(parts) {}
+
+  // Unmaps the window in which the active page stands. `urgent`: no second chances.
+  UnmapResult unmap_window(FrameIndex frame, bool urgent) noexcept;
+
+  // Frees up to kWriteOutBatch inactive pages; the caller has a reference (Holder::caller) of each,
+  // which is put here in any case. Returns how many pages left.
+  std::uint32_t write_out(std::span<const FrameIndex> frames) noexcept;
+
+ private:
+  struct UnmapScratch;
+  struct WriteOutItem;
+  struct WriteOutScratch;
+
+  UnmapResult unmap_locked(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
+                           UnmapScratch& scratch) noexcept;
+  void remove_stretch(RegionRecord& region, std::uint64_t first, std::uint32_t from,
+                      std::uint32_t to, cache::WindowIndex window, UnmapScratch& scratch) noexcept;
+  bool spare(RegionRecord& region, std::uint64_t index) noexcept;
+
+  void consider(FrameIndex frame, WriteOutScratch& scratch) noexcept;
+  bool leave_without_store(WriteOutItem& item, const std::byte* content) noexcept;
+  void settle(WriteOutItem& item, swap::StoreItem& stored, WriteOutScratch& scratch) noexcept;
+  void gone(page::Page& page, WriteOutScratch& scratch) noexcept;
+  std::uint32_t free_gone(WriteOutScratch& scratch) noexcept;
+
+  Parts& parts_;
+};
+
+}  // namespace holdfast::space

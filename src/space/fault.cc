@@ -1,0 +1,108 @@
+#include "space/fault.h"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace holdfast::space {
+namespace {
+// Attempts before a fault gives up: each ended because somebody else changed the entry or took the
+// frames that relief had made. Far more than contention explains; a bound all the same.
+constexpr int kAttemptsMax = 10000;
+constexpr std::uint32_t kAdvisedRun = kRunMax;
+}  // namespace
+
+RunPlan FaultServer::plan_for(RegionRecord& region, std::uint64_t index) noexcept {
+  switch (region.advice.load(std::memory_order_relaxed)) {
+    case Advice::sequential:
+      return {kAdvisedRun, 1};
+    case Advice::random:
+      return {1, 1};
+    default:
+      return region.streams.plan(index);
+  }
+}
+
+Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_t index,
+                                              RunPlan plan) noexcept {
+  for (int tries = 0; tries < kAttemptsMax; ++tries) {
+    const Outcome outcome = attempt(region, index, plan);
+    if (outcome.failed) return fail(outcome.error);
+    if (outcome.step == Step::done) {
+      if (outcome.pages > 1) region.streams.brought(index, plan, outcome.pages);
+      return outcome.pages;
+    }
+    if (outcome.step == Step::no_frames) {
+      parts_.counters.add(Count::reclaim_direct);
+      if (!parts_.relief->relieve(plan.pages)) break;
+    } else {
+      sync::parking().relax();
+    }
+    plan.pages = std::max(1U, plan.pages / 2);  // what is scarce or contended is asked for in less
+  }
+  parts_.counters.add(Count::refused_memory);
+  return fail(out_of_frames(region, index));
+}
+
+Error FaultServer::out_of_frames(const RegionRecord& region, std::uint64_t index) noexcept {
+  return {.code = Errc::out_of_memory,
+          .os_errno = ENOMEM,
+          .doing = "bring a page in",
+          .what = "free frames, for the page at address",
+          .value = region.address_of(index),
+          .limit = 0,
+          .remedy = "unpin memory, raise memory_budget, or add a swap tier with room"};
+}
+
+// What an enter that stopped with `error` before the page that faulted means for the fault.
+FaultServer::Outcome FaultServer::stopped(int error, const char* doing, Address address) noexcept {
+  if (error == EAGAIN) return Outcome::retry(Step::again);
+  if (error == ENOMEM) return Outcome::retry(Step::no_frames);
+  return Outcome::refused({.code = Errc::system,
+                           .os_errno = error,
+                           .doing = doing,
+                           .what = "address",
+                           .value = address,
+                           .remedy = "the mapping was changed behind the engine"});
+}
+
+FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t index,
+                                          RunPlan plan) noexcept {
+  Entry& entry = region.entry(index);
+  if (entry.peek().kind() == EntryKind::resident && !entry.locked()) {
+    parts_.counters.add(Count::faults_spurious);
+    return {};
+  }
+  if (!pay_for_leaf(region, index)) return Outcome::retry(Step::no_frames);
+  StagingBuffer staging(parts_.staging);
+  page::Reservation frames =
+      parts_.pool.reserve(std::clamp(plan.pages, 1U, kRunMax), page::Priority::normal);
+  if (entry.lock()) parts_.counters.add(Count::faults_waited);
+  const EntryKind kind = entry.peek().kind();
+  if (kind == EntryKind::resident) {
+    entry.unlock();
+    parts_.counters.add(Count::faults_spurious);
+    return {};
+  }
+  if (kind == EntryKind::cached) return rescue(region, index, plan, frames);
+  if (frames.size() == 0) {
+    entry.unlock();
+    return Outcome::retry(Step::no_frames);
+  }
+  return run(region, index, plan, frames, staging);
+}
+
+// The page of the table in which the entry stands is paid for with a frame, once.
+bool FaultServer::pay_for_leaf(RegionRecord& region, std::uint64_t index) noexcept {
+  std::atomic<std::uint8_t>& paid = region.leaves[index / kLeafEntries];
+  if (paid.load(std::memory_order_acquire) != 0) return true;
+  if (!parts_.pool.charge(1, page::Priority::normal)) return false;
+  std::uint8_t expected = 0;
+  if (paid.compare_exchange_strong(expected, 1, std::memory_order_acq_rel)) {
+    region.leaves_charged.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    parts_.pool.uncharge(1);  // another thread paid meanwhile
+  }
+  return true;
+}
+
+}  // namespace holdfast::space

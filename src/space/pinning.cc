@@ -1,0 +1,143 @@
+// Pins: residency, on resident pages for a few atomic operations.
+//
+// A pin is one reference, counted in `pins` too. The pinner counts itself first and then looks at
+// the entry again; whoever takes a page away locks its entry first and then looks at the pins. Both
+// sides are seq_cst, so that at least one sees the other.
+#include <cerrno>
+
+#include "space/address_space.h"
+
+namespace holdfast::space {
+
+using page::Page;
+
+bool AddressSpace::try_pin_page(RegionRecord& region, std::uint64_t index) noexcept {
+  const Entry& entry = region.entry(index);
+  EntryValue value;
+  if (!entry.unlocked_value(value) || value.kind() != EntryKind::resident) return false;
+  Page& page = parts_.pool.page(value.frame());
+  if (!parts_.pool.try_pin(page)) return false;
+  HF_INTERLEAVE();
+  EntryValue again;
+  if (entry.unlocked_value(again) && again == value) return true;
+  parts_.pool.unpin(page);
+  return false;
+}
+
+Expected<void> AddressSpace::pin(Address address, std::uint64_t length) {
+  RegionRecord* region = parts_.regions.find(address);
+  const Address last = address + (length == 0 ? 0 : length - 1);
+  if (region == nullptr || region->state() != RegionRecord::State::live || last < address ||
+      region->index_of(last) >= region->page_count()) {
+    return fail(
+        {.code = Errc::not_mapped,
+         .doing = "pin",
+         .what = "range, at address",
+         .value = address,
+         .limit = region == nullptr ? 0 : region->base + (region->page_count() << kPageShift),
+         .remedy = "pin a range that lies inside one region"});
+  }
+  const std::uint64_t first = region->index_of(address);
+  const std::uint64_t end = region->index_of(last) + 1;
+  if (end - first > pins_limit()) return fail(too_many_pins(end - first));
+  for (std::uint64_t index = first; index < end; ++index) {
+    if (try_pin_page(*region, index)) continue;
+    if (const auto pinned = pin_slowly(*region, index, end - index); !pinned) {
+      unpin(region->address_of(first), index - first);
+      return pinned;
+    }
+  }
+  return {};
+}
+
+// Brings the page in until it holds still long enough to be pinned.
+Expected<void> AddressSpace::pin_slowly(RegionRecord& region, std::uint64_t index,
+                                        std::uint64_t left) {
+  if (sync::in_interrupt()) {
+    parts_.counters.add(Count::refused_interrupt);
+    return fail({.code = Errc::interrupt_context,
+                 .doing = "pin",
+                 .what = "page that is not resident, at address",
+                 .value = region.address_of(index),
+                 .remedy = "pin in task context; an interrupt can pin only what is resident"});
+  }
+  const sync::EngineScope scope;
+  if (!region.enter()) return fail({.code = Errc::not_mapped, .doing = "pin"});
+  Expected<void> result;
+  do {
+    RunPlan plan = FaultServer::plan_for(region, index);
+    if (plan.stride == 1 || plan.pages == 1) {
+      plan = {static_cast<std::uint32_t>(
+                  std::max<std::uint64_t>(plan.pages, std::min<std::uint64_t>(left, kRunMax))),
+              1};
+    }
+    const auto pages = faults_.bring_in(region, index, plan);
+    if (!pages) {
+      const bool short_of_frames = pages.error().code == Errc::out_of_memory;
+      const std::uint64_t pinned = short_of_frames ? pinned_pages() : 0;
+      result = fail(short_of_frames && pinned > 0 ? too_many_pins(left) : pages.error());
+      break;
+    }
+  } while (!try_pin_page(region, index));
+  region.leave();
+  return result;
+}
+
+void AddressSpace::unpin(std::uintptr_t first_page_address, std::uint64_t pages) noexcept {
+  RegionRecord* region = parts_.regions.find(first_page_address);
+  HF_CHECK2(region != nullptr, first_page_address, pages);
+  const std::uint64_t first = region->index_of(first_page_address);
+  for (std::uint64_t i = 0; i < pages; ++i) {
+    const EntryValue value = region->entry(first + i).peek();
+    HF_DCHECK2(value.kind() == EntryKind::resident, first + i, value.raw());
+    parts_.pool.unpin(parts_.pool.page(value.frame()));
+  }
+  // The region is gone but for its pinned pages: the reclaimer's thread looks whether it can
+  // follow.
+  if (region->state() == RegionRecord::State::zombie && parts_.reclaimer != nullptr) {
+    parts_.reclaimer->wake();
+  }
+}
+
+std::uint64_t AddressSpace::pinned_pages() noexcept {
+  std::uint64_t pinned = 0;
+  for (const Page& page : parts_.pool.pages()) pinned += page.pins() != 0 ? 1 : 0;
+  return pinned;
+}
+
+std::uint64_t AddressSpace::pins_limit() noexcept {
+  const std::uint64_t frames = parts_.pool.pages().size();
+  const std::uint64_t kept = 2 * parts_.pool.watermarks().high + 2 * std::uint64_t{kRunMax};
+  return frames > 2 * kept ? frames - kept : frames / 2;
+}
+
+// Says how much is pinned, and by whom: the region that holds most of it.
+Error AddressSpace::too_many_pins(std::uint64_t wanted) noexcept {
+  parts_.counters.add(Count::refused_pins);
+  std::uint64_t pinned = 0;
+  const RegionRecord* most = nullptr;
+  std::uint64_t most_pins = 0;
+  for (std::uint32_t id = 0; id < parts_.regions.used(); ++id) {
+    const RegionRecord& region = parts_.regions.record(RegionId(static_cast<std::uint16_t>(id)));
+    std::uint64_t pins = 0;
+    for (const Page& page : parts_.pool.pages()) {
+      pins += page.pins() != 0 && page.owner().region == region.id ? 1 : 0;
+    }
+    pinned += pins;
+    if (pins > most_pins) {
+      most_pins = pins;
+      most = &region;
+    }
+  }
+  Error error{.code = Errc::pins_exceeded,
+              .doing = "pin",
+              .what = "pages pinned already and asked for",
+              .value = pinned + wanted,
+              .limit = pins_limit(),
+              .remedy = "unpin pages, pin smaller ranges, or raise memory_budget"};
+  error.holder = most == nullptr ? 0 : most->base;
+  error.held = most_pins;
+  return error;
+}
+
+}  // namespace holdfast::space

@@ -1,0 +1,98 @@
+// What the engine knows of one region.
+//
+//   empty ──claim──▶ live ──retire──▶ dying ──▶ empty
+//                                       └──▶ zombie ──▶ empty     (pages were still pinned)
+//
+// Records are type-stable: a fault that finds a record which has just been retired sees its state
+// and turns back. Whoever works on a region is counted in `users` (enter, leave); retire waits for
+// them. users_ and state_ form a Dekker pair: both sides use seq_cst.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/base.h"
+#include "holdfast/region.h"
+#include "space/entry.h"
+#include "space/stream_detector.h"
+
+namespace holdfast::space {
+
+// What reclaim has learnt of a window of a region.
+struct WindowRecord {
+  std::atomic<std::uint16_t> rescues{0};  // pages rescued since it was last unmapped
+  std::atomic<std::uint8_t> chances{0};   // how many times it is to be spared
+  std::atomic<std::uint8_t> cold{0};      // advised cold: no second chance
+};
+
+class RegionRecord {
+ public:
+  enum class State : std::uint32_t { empty, live, dying, zombie };
+
+  // Counts the caller in if the region is live. False: it is not. Any context, lock-free.
+  [[nodiscard]] bool enter() noexcept {
+    users_.fetch_add(1, std::memory_order_seq_cst);
+    if (state_.load(std::memory_order_seq_cst) == State::live) return true;
+    leave();
+    return false;
+  }
+  void leave() noexcept {
+    const std::uint32_t old = users_.fetch_sub(1, std::memory_order_seq_cst);
+    HF_DCHECK2(old > 0, old, id.value);
+  }
+  [[nodiscard]] State state() const noexcept { return state_.load(std::memory_order_seq_cst); }
+  void set_state(State state) noexcept { state_.store(state, std::memory_order_seq_cst); }
+  // live -> dying, once. False: somebody else was first.
+  [[nodiscard]] bool retire() noexcept {
+    State expected = State::live;
+    return state_.compare_exchange_strong(expected, State::dying, std::memory_order_seq_cst);
+  }
+  // zombie -> dying, once: the caller looks whether its pages are still pinned.
+  [[nodiscard]] bool revive_zombie() noexcept {
+    State expected = State::zombie;
+    return state_.compare_exchange_strong(expected, State::dying, std::memory_order_seq_cst);
+  }
+  [[nodiscard]] bool has_users() const noexcept {
+    return users_.load(std::memory_order_seq_cst) != 0;
+  }
+
+  [[nodiscard]] Entry& entry(std::uint64_t index) const noexcept {
+    HF_DCHECK2(index < capacity, index, capacity);
+    return entries[index];
+  }
+  [[nodiscard]] Address address_of(std::uint64_t index) const noexcept {
+    return base + (index << kPageShift);
+  }
+  [[nodiscard]] std::uint64_t index_of(Address address) const noexcept {
+    return (address - base) >> kPageShift;
+  }
+  [[nodiscard]] std::uint64_t page_count() const noexcept {
+    return pages.load(std::memory_order_acquire);
+  }
+
+  // Constant while live.
+  RegionId id;
+  Address base = 0;
+  std::uint64_t capacity = 0;        // pages that resize() may reach
+  std::uint64_t reserved_bytes = 0;  // address space: capacity rounded up to 2 MiB
+  Address tables = 0;                // one reserved range: entries, windows, leaf flags
+  std::uint64_t tables_bytes = 0;
+  Entry* entries = nullptr;                     // capacity of them, backed as they are touched
+  WindowRecord* windows = nullptr;              // one for each window_pages pages
+  std::atomic<std::uint8_t>* leaves = nullptr;  // 1: the leaf's page of entries is paid for
+
+  // Atomic.
+  std::atomic<std::uint64_t> pages{0};           // the region's size; <= capacity
+  std::atomic<Advice> advice{Advice::normal};    // normal, sequential or random
+  std::atomic<std::uint32_t> leaves_charged{0};  // frames charged for tables
+  StreamDetector streams;
+
+ private:
+  std::atomic<State> state_{State::empty};
+  std::atomic<std::uint32_t> users_{0};
+};
+
+// Entries that one page of the table holds; the unit in which tables are paid for.
+inline constexpr std::uint64_t kLeafEntries = kPageSize / sizeof(Entry);
+
+}  // namespace holdfast::space

@@ -1,0 +1,209 @@
+// Writing out: the second half of an eviction.
+//
+// A page that has to be stored is not locked meanwhile: its state is `writeback`, its pool window
+// is held, and a touch may rescue it. Afterwards the entry is locked again and tells: still cached
+// at that place: it now refers to the slot. Rescued: the slot stays with the page, and its hash
+// will tell at the next unmap whether it is still good.
+#include <algorithm>
+
+#include "space/eviction.h"
+#include "space/page_entry.h"
+
+namespace holdfast::space {
+
+using page::Holder;
+using page::Page;
+using page::PageState;
+
+struct Evictor::WriteOutItem {
+  Page* page;
+  RegionRecord* region;
+  Entry* entry;
+  std::uint32_t window;
+  base::Hash128 hash;
+};
+
+struct Evictor::WriteOutScratch {
+  WriteOutItem items[kWriteOutBatch];
+  swap::StoreItem stores[kWriteOutBatch];
+  std::uint32_t count;
+  Page* leaving[kWriteOutBatch];
+  PageIndex leaving_index[kWriteOutBatch];
+  std::uint32_t leaving_count;
+};
+
+std::uint32_t Evictor::write_out(std::span<const FrameIndex> frames) noexcept {
+  HF_DCHECK(frames.size() <= kWriteOutBatch);
+  StagingBuffer buffer(parts_.staging);
+  auto& scratch = buffer.as<WriteOutScratch>();
+  scratch.count = 0;
+  scratch.leaving_count = 0;
+  for (const FrameIndex frame : frames) consider(frame, scratch);
+  if (scratch.count > 0) {
+    parts_.swap.store(std::span(scratch.stores, scratch.count), page::Priority::reclaim);
+    for (std::uint32_t i = 0; i < scratch.count; ++i) {
+      settle(scratch.items[i], scratch.stores[i], scratch);
+    }
+  }
+  return free_gone(scratch);
+}
+
+// Looks at one inactive page: frees it if it needs no store, else adds it to the batch. The
+// reference that came with it is put, or goes on to `leaving` or `items`.
+void Evictor::consider(FrameIndex frame, WriteOutScratch& scratch) noexcept {
+  Page& page = parts_.pool.page(frame);
+  const page::Owner owner = page.owner();
+  if (page.state() == PageState::orphan) {
+    if (page.count() == 2) {
+      parts_.counters.add(Count::orphans_freed);
+      gone(page, scratch);
+    } else {
+      parts_.pool.put(page, Holder::caller);
+    }
+    return;
+  }
+  RegionRecord* region = owner.is_none() ? nullptr : &parts_.regions.record(owner.region);
+  if (region == nullptr || !region->enter()) {
+    parts_.pool.put(page, Holder::caller);
+    return;
+  }
+  WriteOutItem item{.page = &page, .region = region, .entry = nullptr, .window = 0, .hash = {}};
+  const bool in_range = owner.index.value < region->capacity;
+  if (in_range) item.entry = &region->entry(owner.index.value);
+  if (!in_range || !item.entry->try_lock()) {
+    parts_.counters.add(Count::skipped_busy);
+    parts_.pool.put(page, Holder::caller);
+    region->leave();
+    return;
+  }
+  // count 2: the VM and us. More: somebody else works on it (another reclaimer, a losing pinner).
+  if (item.entry->peek() != EntryValue::cached(frame) || page.state() != PageState::cached ||
+      page.count() != 2) {
+    parts_.counters.add(Count::skipped_rescued);
+    // Rescued while it was on its way to the inactive list: it belongs on the active one.
+    if (item.entry->peek() == EntryValue::resident(frame)) parts_.lru.activate(frame);
+    item.entry->unlock();
+    parts_.pool.put(page, Holder::caller);
+    region->leave();
+    return;
+  }
+  item.window = page.pool_window();
+  const auto place = static_cast<std::uint32_t>(owner.index.value % parts_.window_pages);
+  const std::byte* content =
+      parts_.machine.view(parts_.cache->address_of(cache::WindowIndex(item.window), place));
+  if (leave_without_store(item, content)) {
+    gone(page, scratch);
+    region->leave();
+    return;
+  }
+  page.to(PageState::writeback);
+  parts_.cache->hold(cache::WindowIndex(item.window));
+  item.entry->unlock();
+  scratch.stores[scratch.count] =
+      swap::StoreItem{.page = content, .hash = item.hash, .slot = {}, .error = {}};
+  scratch.items[scratch.count++] = item;
+}
+
+// Same-filled and clean pages: their entry, which is locked, takes its new value at once.
+bool Evictor::leave_without_store(WriteOutItem& item, const std::byte* content) noexcept {
+  Page& page = *item.page;
+  if (const auto word = base::repeated_word(content)) {
+    if (const auto packed = base::pack_word(*word)) {
+      drop_kept_slot(parts_, page);
+      // A page of zeros is as good as one that was never touched.
+      item.entry->unlock(*word == 0 ? EntryValue() : EntryValue::filled(*packed));
+      parts_.counters.add(Count::evicted_same_filled);
+      return true;
+    }
+  }
+  item.hash = base::hash_page(content);
+  const SlotIndex slot = page.slot();
+  if (slot.is_none()) return false;
+  if (parts_.swap.hash_of(slot) != item.hash) {
+    drop_kept_slot(parts_, page);  // it changed: the slot's content is of no use to anybody
+    return false;
+  }
+  page.set_slot(SlotIndex::none());  // its count passes to the entry
+  item.entry->unlock(EntryValue::swapped(slot));
+  parts_.counters.add(Count::evicted_clean);
+  return true;
+}
+
+// The store is done, or has failed. Decides under the entry's lock what it is worth.
+void Evictor::settle(WriteOutItem& item, swap::StoreItem& stored,
+                     WriteOutScratch& scratch) noexcept {
+  Page& page = *item.page;
+  const FrameIndex frame = parts_.pool.index_of(page);
+  const bool ok = !stored.slot.is_none();
+  if (item.entry->lock()) parts_.counters.add(Count::faults_waited);
+  const EntryValue value = item.entry->peek();
+  const bool still_there = value == EntryValue::cached(frame) &&
+                           page.state() == PageState::writeback &&
+                           page.pool_window() == item.window;
+  bool leaves = false;
+  if (still_there && ok) {
+    item.entry->unlock(EntryValue::swapped(stored.slot));
+    parts_.counters.add(Count::evicted_written);
+    leaves = true;
+  } else if (still_there) {
+    page.to(PageState::cached);  // it stays where it is: nothing is lost
+    item.entry->unlock();
+    parts_.counters.add(Count::write_out_failed);
+  } else {
+    const bool ours = value == EntryValue::resident(frame) || value == EntryValue::cached(frame);
+    if (ok && ours && page.slot().is_none()) {
+      page.set_slot(stored.slot);
+    } else if (ok) {
+      parts_.swap.put(stored.slot);
+    }
+    item.entry->unlock();
+    parts_.counters.add(Count::skipped_rescued);
+  }
+  parts_.cache->release(cache::WindowIndex(item.window));
+  if (leaves) {
+    gone(page, scratch);
+  } else {
+    parts_.pool.put(page, Holder::caller);
+  }
+  item.region->leave();
+}
+
+// No entry refers to the page any more. Of several reclaimers that come to that conclusion about an
+// orphan, the one that takes the owner frees it.
+void Evictor::gone(Page& page, WriteOutScratch& scratch) noexcept {
+  const page::Owner owner = page.take_owner();
+  if (owner.is_none()) {
+    parts_.pool.put(page, Holder::caller);
+    return;
+  }
+  scratch.leaving[scratch.leaving_count] = &page;
+  scratch.leaving_index[scratch.leaving_count++] = owner.index;
+}
+
+// The VM forgets the pages that have left.
+std::uint32_t Evictor::free_gone(WriteOutScratch& scratch) noexcept {
+  FrameIndex frames[kWriteOutBatch];
+  for (std::uint32_t i = 0; i < scratch.leaving_count; ++i) {
+    frames[i] = parts_.pool.index_of(*scratch.leaving[i]);
+  }
+  parts_.lru.remove(std::span(frames, scratch.leaving_count));
+  for (std::uint32_t i = 0; i < scratch.leaving_count; ++i) {
+    Page& page = *scratch.leaving[i];
+    const std::uint32_t window = page.pool_window();
+    const std::uint32_t next =
+        i + 1 < scratch.leaving_count ? scratch.leaving[i + 1]->pool_window() : Page::kNoPoolWindow;
+    // Frames come back when their window is finished. Where they are so short that storing the rest
+    // of it could fail for want of compressed memory, they come back now.
+    const bool trims = window != Page::kNoPoolWindow && next != window &&
+                       parts_.pool.free_count() < parts_.pool.watermarks().low;
+    if (trims) parts_.cache->hold(cache::WindowIndex(window));
+    parts_.pool.put(page, Holder::caller);
+    free_unlisted(parts_, page, scratch.leaving_index[i]);
+    if (!trims) continue;
+    (void)parts_.cache->trim(cache::WindowIndex(window));
+    parts_.cache->release(cache::WindowIndex(window));
+  }
+  return scratch.leaving_count;
+}
+
+}  // namespace holdfast::space
