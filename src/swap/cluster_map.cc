@@ -163,9 +163,9 @@ std::uint32_t ClusterMap::available() const noexcept {
   return freed + unbacked_.size() + (max() - std::min(max(), touched()));
 }
 
-bool ClusterMap::crowded() const noexcept {
+bool ClusterMap::has_less_than(std::uint32_t share) const noexcept {
   const bool growing = growing_.load(std::memory_order_relaxed);
-  return available() <= std::max<std::uint32_t>(1, (growing ? max() : touched()) / 16);
+  return available() <= std::max<std::uint32_t>(1, (growing ? max() : touched()) / share);
 }
 
 }  // namespace holdfast::swap

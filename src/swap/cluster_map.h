@@ -98,8 +98,9 @@ class ClusterMap {
   }
   // Clusters that could be taken.
   [[nodiscard]] std::uint32_t available() const noexcept;
-  // Few clusters are left: a sixteenth, or only those that were freed.
-  [[nodiscard]] bool crowded() const noexcept;
+  // At most one in `share` clusters is left (of those that were ever used, if the file cannot
+  // grow).
+  [[nodiscard]] bool has_less_than(std::uint32_t share) const noexcept;
   [[nodiscard]] std::uint32_t max() const noexcept {
     return static_cast<std::uint32_t>(clusters_.size());
   }

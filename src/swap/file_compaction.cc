@@ -9,7 +9,9 @@ namespace holdfast::swap {
 namespace {
 constexpr std::uint32_t kScanned = 4096;     // clusters looked at in one pass
 constexpr std::uint32_t kCompactedFrom = 4;  // fewer clusters in use are left alone
-constexpr std::uint32_t kGrowthRetry = 64;   // trims until a full file system is tried again
+constexpr std::uint32_t kCrowdedShare = 4;   // compaction works harder when less than 1/4 is left
+constexpr std::uint32_t kNearlyFullShare = 16;
+constexpr std::uint32_t kGrowthRetry = 64;  // trims until a full file system is tried again
 }  // namespace
 
 // Compaction is worth its writes when the file is half dead, or when room runs out and an eighth of
@@ -18,7 +20,7 @@ bool FileTier::wants(Reason reason) noexcept {
   if (reason != Reason::compaction) return false;
   const std::uint64_t in_use = clusters_.in_use();
   const std::uint64_t room = in_use * cluster_units_;
-  if (clusters_.crowded()) return clusters_.live_units() * 8 < room * 7;
+  if (clusters_.has_less_than(kCrowdedShare)) return clusters_.live_units() * 8 < room * 7;
   return in_use > kCompactedFrom && clusters_.live_units() * 2 < room;
 }
 
@@ -26,7 +28,8 @@ std::uint32_t FileTier::choose(Reason reason, std::span<std::uint32_t> units) no
   if (!wants(reason)) return 0;
   std::uint32_t found = 0;
   const std::uint32_t touched = clusters_.touched();
-  const std::uint64_t most = std::uint64_t{cluster_units_} * (clusters_.crowded() ? 6 : 4) / 8;
+  const std::uint64_t most =
+      std::uint64_t{cluster_units_} * (clusters_.has_less_than(kCrowdedShare) ? 6 : 4) / 8;
   for (std::uint32_t n = 0; n < std::min(kScanned, touched); ++n) {
     scanned_ = scanned_ + 1 < touched ? scanned_ + 1 : 0;
     if (clusters_.at(scanned_).state.load(std::memory_order_relaxed) != ClusterState::closed)
@@ -100,7 +103,7 @@ void FileTier::trim() noexcept {
   if (++trims_ % kGrowthRetry == 0) clusters_.allow_growing();
 }
 
-bool FileTier::nearly_full() const noexcept { return clusters_.crowded(); }
+bool FileTier::nearly_full() const noexcept { return clusters_.has_less_than(kNearlyFullShare); }
 
 std::uint64_t FileTier::metadata_bytes() const noexcept {
   return std::uint64_t{clusters_.touched()} * sizeof(Cluster);

@@ -27,7 +27,7 @@ void FileTier::count_loads(std::uint64_t count) noexcept {
 
 void FileTier::read(std::span<ReadItem> items, ReadSink& sink) noexcept {
   HF_CHECK2(items.size() <= kReadItemsMax, items.size(), kReadItemsMax);
-  sync::check_none_held();
+  sync::check_may_wait();
   std::sort(items.begin(), items.end(), [](const ReadItem& a, const ReadItem& b) {
     return a.location.place() < b.location.place();
   });

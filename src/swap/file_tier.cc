@@ -148,7 +148,7 @@ Image FileTier::image_of(const Writer& w, std::uint32_t i) const noexcept {
 }
 
 void FileTier::write_out(Writer& w, const WriteTerms& terms, Completion& completion) noexcept {
-  sync::check_none_held();
+  sync::check_may_wait();
   int error = try_write(w);
   if (error != 0) {
     give_up_cluster(w, error);

@@ -38,7 +38,7 @@ Expected<void> StackedSwap::add_tiers(page::FramePool& pool, const SwapOptions& 
 
 void StackedSwap::store(std::span<StoreItem> items, page::Priority priority) noexcept {
   if (items.empty()) return;
-  sync::check_none_held();
+  sync::check_may_wait();
   StoreSession session(tiers_, *codec_, slots_, items, priority);
   session.store_all();
   if (session.incompressible() != 0) {
@@ -58,7 +58,7 @@ void StackedSwap::put(SlotIndex slot) noexcept {
 // --- loading ---
 
 void StackedSwap::load(std::span<LoadItem> items) noexcept {
-  sync::check_none_held();
+  sync::check_may_wait();
   Reads reads;
   for (LoadItem& item : items) {
     load_one(item, reads);
@@ -129,7 +129,7 @@ void StackedSwap::accept(LoadItem& item, bool decoded) noexcept {
 // --- housekeeping ---
 
 bool StackedSwap::maintain() noexcept {
-  sync::check_none_held();
+  sync::check_may_wait();
   if (maintaining_.exchange(true, std::memory_order_acquire)) return false;
   bool more = false;
   for (unsigned t = 0; t < tiers_.size(); ++t) {

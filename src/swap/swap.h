@@ -38,7 +38,7 @@ struct TierOptions {
   TierKind kind = TierKind::ram;
   Compression compression = Compression::lz4;  // ram: lz4 or zstd; file: none stores pages raw
   std::uint64_t limit_bytes = 0;  // ram: share of memory; file: size of the file; 0: no limit
-  std::string directory;          // file: where the swap file is made
+  std::string directory = {};     // file: where the swap file is made
   sys::IoBackend io = sys::IoBackend::automatic;
   std::uint32_t block_bytes = 64 * 1024;     // ram: unit of growth; tests use smaller ones
   std::uint32_t cluster_bytes = 256 * 1024;  // file: unit of sequential writing and of reuse
@@ -51,16 +51,16 @@ struct SwapOptions {
 
 struct StoreItem {
   const std::byte* page = nullptr;  // in: kPageSize bytes, stable until store() returns
-  base::Hash128 hash;               // in
-  SlotIndex slot;                   // out: a new slot with count 1; none: failed
-  Error error;                      // out: why it failed; code is meaningful only then
+  base::Hash128 hash = {};          // in
+  SlotIndex slot = {};              // out: a new slot with count 1; none: failed
+  Error error = {};                 // out: why it failed; code is meaningful only then
 };
 
 struct LoadItem {
   SlotIndex slot;             // in
   std::byte* page = nullptr;  // in: kPageSize bytes of room, aligned to kPageSize
   bool ok = false;            // out
-  Error error;                // out, if not ok: io_error or corrupted; page is undefined
+  Error error = {};           // out, if not ok: io_error or corrupted; page is undefined
 };
 
 struct TierStats {

@@ -17,7 +17,7 @@
 
 namespace holdfast::tests {
 
-class FakeMachine final : public sys::Machine {
+class FakeMachine : public sys::Machine {
  public:
   // cpus: how many there seem to be.
   explicit FakeMachine(std::uint32_t cpus = 2) : cpus_(cpus) {}
