@@ -1,0 +1,134 @@
+// What a random program compares and proves.
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "program/program.h"
+
+namespace holdfast::tests {
+
+bool Program::load_piece(Slot& slot, std::uint64_t offset, std::uint64_t size) {
+  std::array<std::byte, kPageSize> bytes;
+  HF_CHECK((offset & (kPageSize - 1)) + size <= kPageSize);
+  if (!machine_.load(slot.base + offset, bytes.data(), size)) {
+    judge_fatal_access("load", slot, offset);
+    return false;
+  }
+  retries_ = 0;
+  if (slot.model->agrees(offset, bytes.data(), size)) return true;
+  fail_with("WRONG BYTES: region %td page %llu + %llu, %llu bytes", &slot - slots_.data(),
+            static_cast<unsigned long long>(offset >> kPageShift),
+            static_cast<unsigned long long>(offset & (kPageSize - 1)),
+            static_cast<unsigned long long>(size));
+  return true;
+}
+
+bool Program::store_piece(Slot& slot, std::uint64_t offset, const std::byte* from,
+                          std::uint64_t size) {
+  HF_CHECK((offset & (kPageSize - 1)) + size <= kPageSize);
+  if (!machine_.store(slot.base + offset, from, size)) {
+    judge_fatal_access("store", slot, offset);
+    return false;
+  }
+  retries_ = 0;
+  slot.model->store(offset, from, size);
+  return true;
+}
+
+void Program::judge_fatal_access(const char* kind, const Slot& slot, std::uint64_t offset) {
+  ++probes_.fatal_accesses;
+  log("fatal %s in region %td page %llu: %s", kind, &slot - slots_.data(),
+      static_cast<unsigned long long>(offset >> kPageShift), name(last_error_.code));
+  if (error_calls_ == 0) return fail_with("a fatal %s, and the error handler was not told", kind);
+  if (!is_excused(last_error_.code)) {
+    fail_with("a %s is fatal for no reason: %s", kind, last_error_.message().c_str());
+  }
+}
+
+// A pinned page is resident and stands where it stood; so a load of it does not fault.
+void Program::check_pin(const HeldPin& held) {
+  for (std::size_t i = 0; i < held.views.size(); ++i) {
+    const Address page = held.first + i * kPageSize;
+    if (!machine_.is_present(page)) {
+      return fail_with("pinned page %zu of %zu at %#llx is not resident", i, held.views.size(),
+                       static_cast<unsigned long long>(page));
+    }
+    if (machine_.view(page) != held.views[i]) {
+      return fail_with("pinned page %zu of %zu at %#llx has moved", i, held.views.size(),
+                       static_cast<unsigned long long>(page));
+    }
+  }
+}
+
+void Program::check_block(const HeldBlock& held) {
+  for (std::uint64_t page = 0; page < 1ULL << held.order; ++page) {
+    const std::byte* at = machine_.view(reinterpret_cast<Address>(held.pages) + page * kPageSize);
+    for (const std::uint64_t offset : {std::uint64_t{0}, kPageSize - sizeof held.tag}) {
+      if (std::memcmp(at + offset, &held.tag, sizeof held.tag) == 0) continue;
+      return fail_with("page %llu of block %llu lost its content",
+                       static_cast<unsigned long long>(page),
+                       static_cast<unsigned long long>(held.tag));
+    }
+  }
+}
+
+// Both take the holding off the list first: an interrupt may come in the middle and release others.
+void Program::release_pin(std::size_t index) {
+  HeldPin held = std::move(pins_.at(index));
+  pins_.erase(pins_.begin() + static_cast<std::ptrdiff_t>(index));
+  check_pin(held);
+  held_pages_ -= held.views.size();
+  held.pin.reset();
+}
+
+void Program::release_block(std::size_t index) {
+  const HeldBlock held = blocks_.at(index);
+  blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(index));
+  check_block(held);
+  held_pages_ -= 1ULL << held.order;
+  engine_->free_pages(held.pages, held.order);
+}
+
+void Program::verify_everything() {
+  for (Slot& slot : slots_) {
+    if (!slot.model) continue;
+    for (std::uint64_t page = 0; page < slot.pages && !failed(); ++page) {
+      // Of what was never touched a sample will do.
+      if (!slot.model->touched(page) && !random_.chance(1, 16)) continue;
+      static_cast<void>(load_piece(slot, page * kPageSize, kPageSize));
+    }
+  }
+  for (const HeldPin& held : pins_) check_pin(held);
+  for (const HeldBlock& held : blocks_) check_block(held);
+}
+
+void Program::check_quiet(const char* when) {
+  if (failed()) return;
+  if (!engine_->check_all()) fail_with("check_all() is false %s", when);
+}
+
+void Program::check_budget() {
+  const Stats stats = engine_->stats();
+  const std::uint64_t limit = shape_.engine.memory_budget + stats.overhead_bytes;
+  if (machine_.peak_resident_bytes() > limit) {
+    fail_with("resident at the peak: %llu bytes, more than budget and overhead, %llu",
+              static_cast<unsigned long long>(machine_.peak_resident_bytes()),
+              static_cast<unsigned long long>(limit));
+  }
+}
+
+void Program::check_nothing_left() {
+  if (machine_.resident_bytes() != 0) {
+    fail_with("%llu bytes are resident when the engine is gone",
+              static_cast<unsigned long long>(machine_.resident_bytes()));
+  }
+  for (const auto& [purpose, text] :
+       {std::pair{sys::Purpose::region, "region"}, std::pair{sys::Purpose::pool, "pool"},
+        std::pair{sys::Purpose::table, "table"}}) {
+    if (machine_.reserved_bytes(purpose) == 0) continue;
+    fail_with("%llu bytes of %s memory are reserved when the engine is gone",
+              static_cast<unsigned long long>(machine_.reserved_bytes(purpose)), text);
+  }
+}
+
+}  // namespace holdfast::tests
