@@ -29,6 +29,18 @@ TEST(ForkDeathTest, a_child_that_touches_a_region_ends_with_a_message) {
   EXPECT_EQ(r.region.word(0), 5u);
 }
 
+TEST(ForkDeathTest, nothing_that_a_child_maps_comes_to_stand_where_a_region_was) {
+  const ServedRegion r(Delivery::signal);
+  EXPECT_EXIT(
+      {
+        for (int i = 0; i < 64; ++i) {
+          mmap(nullptr, kWindow, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        }
+        r.region.word(0) = 6;
+      },
+      testing::KilledBySignal(SIGSEGV), "belongs to a region of the parent process");
+}
+
 TEST(ForkDeathTest, any_other_segv_of_a_child_goes_where_it_would_have_gone) {
   const ServedRegion r(Delivery::signal);
   void* const forbidden = mmap(nullptr, kPageSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -1,6 +1,7 @@
 #include "sys/real/fork_guard.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
@@ -58,8 +59,21 @@ void on_child_sigsegv(int signal, siginfo_t* info, void* context) {
   g_previous.forward(signal, info, context);
 }
 
+// Keeps the addresses of regions empty: otherwise the child's next mapping (a thread's stack, a
+// large malloc) may take the hole, and the touch of a region would find foreign bytes.
+void close_holes() noexcept {
+  const std::uint32_t used = g_used.load(std::memory_order_acquire);
+  for (std::uint32_t i = 0; i < used; ++i) {
+    const Address first = g_ranges[i].first.load(std::memory_order_acquire);
+    if (first <= kBusy) continue;
+    ::mmap(reinterpret_cast<void*>(first), g_ranges[i].end.load() - first, PROT_NONE,
+           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  }
+}
+
 void in_child() noexcept {
   if (g_used.load(std::memory_order_acquire) == 0) return;
+  close_holes();
   struct sigaction current{};
   if (::sigaction(SIGSEGV, nullptr, &current) != 0) return;
   if ((current.sa_flags & SA_SIGINFO) != 0 && current.sa_sigaction == &on_child_sigsegv) return;

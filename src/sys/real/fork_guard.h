@@ -1,9 +1,10 @@
 // What a fork does with regions: nothing of them is inherited (MADV_DONTFORK). A child that touches
 // one would die of a bare SIGSEGV; the guard makes it say why first.
 //
-// Flow: 1. a source notes every range that it registers; 2. after fork(), in the child, a SIGSEGV
-// handler is installed if there are ranges; 3. a fault in one of them prints one line and dies of
-// SIGSEGV; any other goes to whoever handled SIGSEGV before. The parent's handlers are untouched.
+// Flow: 1. a source notes every range that it registers; 2. after fork(), in the child, the ranges
+// are closed by inaccessible mappings, so that nothing else comes to stand there, and a SIGSEGV
+// handler is installed; 3. a fault in a range prints one line and dies of SIGSEGV; any other goes
+// to whoever handled SIGSEGV before. The parent's handlers are untouched.
 //
 // Limits, by design: threads of the engine do not exist in the child, so the child must not use or
 // destroy an engine of its parent: exec, or leave with _exit. A child made by raw clone() runs no
