@@ -104,6 +104,7 @@ void Program::verify_everything() {
 
 void Program::check_quiet(const char* when) {
   if (failed()) return;
+  if (!machine_.settle()) return fail_with("the engine's threads do not come to rest %s", when);
   if (!engine_->check_all()) fail_with("check_all() is false %s", when);
 }
 

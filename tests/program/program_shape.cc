@@ -69,6 +69,7 @@ ProgramShape ProgramShape::draw(std::uint64_t seed) {
   SimRandom random(seed * 0x2545f4914f6cdd1dULL + 1);
   shape.seed = seed;
   shape.machine = sys::SimOptions::swarm(seed);
+  shape.machine.step_limit = 3'000'000;  // the longest sound programs take a twentieth of it
   if (random.chance(1, 12)) shape.machine.file_limit_bytes = random.between(64, 1024) * kPageSize;
   draw_engine(shape, random);
   draw_tiers(shape, random);
@@ -95,7 +96,17 @@ ProgramShape ProgramShape::draw_sound(std::uint64_t seed) {
   shape.engine.swap = {ram, file};
   shape.may_run_out = false;
   shape.threads = std::min(shape.threads, 2U);
-  shape.operations = 40;
+  shape.operations = 160;
+  // Small and busy: much more is filled and swept than fits, so that every kind of call is made.
+  shape.engine.window_pages = 8;
+  shape.engine.background_reclaim = true;
+  shape.budget_pages = 128;
+  shape.engine.memory_budget = shape.budget_pages * kPageSize;
+  shape.engine.swap[0].limit_bytes = shape.engine.memory_budget / 8;
+  shape.region_pages_max = 3 * shape.budget_pages;
+  shape.held_pages_max = shape.budget_pages / 16;
+  //               load store fill sweep map unmap resize pin unpin prefetch advise
+  shape.weights = {6, 6, 24, 20, 6, 1, 1, 2, 2, 4, 2, /*allocate*/ 1, 1, 2, 0};
   return shape;
 }
 

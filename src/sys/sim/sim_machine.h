@@ -49,6 +49,8 @@ class SimMachine final : public Machine {
   // A scheduling point of the program's own.
   void yield() noexcept { core_->scheduler.point(); }
   void sleep_ns(std::uint64_t ns) noexcept { core_->scheduler.sleep_ns(ns); }
+  // Lets time pass until all other threads rest: before a check that wants nothing in flight.
+  [[nodiscard]] bool settle() noexcept { return core_->scheduler.settle(); }
   // Plays an asynchronous signal: runs on program threads at scheduling points, by
   // SimOptions::interrupt_per_1024, also while they are inside the engine; never inside itself, in
   // a fault handler, or on the engine's own threads. It must not wait.

@@ -300,6 +300,20 @@ void SimScheduler::join(SimThreadState& thread) noexcept {
   block("the end of thread", thread.id_, 0);
 }
 
+bool SimScheduler::settle() noexcept {
+  const std::uint64_t give_up = now_ns_ + 60'000'000'000;
+  while (now_ns_ < give_up) {
+    // Waiting for a word with a time limit is resting too: that is how a daemon idles.
+    const bool busy = std::any_of(live_.begin(), live_.end(), [&](const SimThreadState* t) {
+      return t != current_ && (t->state_ == SimThreadState::State::runnable ||
+                               (t->deadline_ns_ != 0 && t->word_ == nullptr));
+    });
+    if (!busy) return true;
+    sleep_ns(100'000);
+  }
+  return false;
+}
+
 void SimScheduler::block_signals() noexcept {
   if (current_ != nullptr) ++current_->signals_blocked_;
 }

@@ -92,6 +92,10 @@ class SimScheduler final : public sync::Parking {
   void sleep_ns(std::uint64_t ns) noexcept { block("the clock", ns, now_ns_ + ns); }
   void join(SimThreadState& thread) noexcept;
 
+  // Lets time pass until every other thread waits for something to happen: none can run, and none
+  // has a transfer in flight or sleeps. False: they do not come to rest in a simulated minute.
+  [[nodiscard]] bool settle() noexcept;
+
   // While > 0 no interrupt handler runs on the running thread: a fault handler's mask.
   void block_signals() noexcept;
   void unblock_signals() noexcept;
