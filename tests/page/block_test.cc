@@ -159,8 +159,8 @@ TEST_F(BlockTest, random_blocks_and_singles_agree_with_a_plain_model) {
       ASSERT_NE(used[i], on) << "frame " << i << " was given twice or freed twice";
       used[i] = on;
     }
-    frames_used += on ? 1U << order : -(1U << order);
-    frames_used &= 0xffffffffU;
+    const std::uint64_t frames = std::uint64_t{1} << order;
+    frames_used = on ? frames_used + frames : frames_used - frames;
   };
   // Whether a free aligned run of this order exists, to which the pool must find its way.
   const auto possible = [&](unsigned order) {

@@ -1,5 +1,5 @@
 // A storm of real-time signals at the thread that makes it, for as long as the object lives: from a
-// timer every 30 us, and in debug builds raised at the interleaving points of the lock-free
+// timer, and in debug builds raised at the interleaving points of the lock-free
 // protocols, so that the handler runs exactly between two of their steps.
 #pragma once
 
@@ -24,7 +24,7 @@ class SignalStorm {
     event.sigev_signo = number();
     event._sigev_un._tid = gettid();
     EXPECT_EQ(timer_create(CLOCK_MONOTONIC, &event, &timer_), 0);
-    const struct itimerspec every = {.it_interval = {0, 30'000}, .it_value = {0, 30'000}};
+    const struct itimerspec every = {.it_interval = {0, kEveryNs}, .it_value = {0, kEveryNs}};
     EXPECT_EQ(timer_settime(timer_, 0, &every, nullptr), 0);
     sync::set_interleave_hook(raise_now_and_then);
   }
@@ -39,6 +39,14 @@ class SignalStorm {
   SignalStorm& operator=(const SignalStorm&) = delete;
 
  private:
+  // Well above what a handler takes, or the interrupted code would never get on: about 10 us, and
+  // about 1 ms where the thread sanitizer takes part in every atomic operation.
+#if defined(__SANITIZE_THREAD__)
+  static constexpr long kEveryNs = 5'000'000;
+#else
+  static constexpr long kEveryNs = 100'000;
+#endif
+
   static int number() { return SIGRTMIN + 1; }
   // The handler's own steps are left alone: it declares interrupt context.
   static void raise_now_and_then() noexcept {
