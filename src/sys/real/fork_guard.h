@@ -8,7 +8,9 @@
 //
 // Limits, by design: threads of the engine do not exist in the child, so the child must not use or
 // destroy an engine of its parent: exec, or leave with _exit. A child made by raw clone() runs no
-// fork handlers and gets no message. Beyond kGuardedRangesMax ranges the message is lost, no more.
+// fork handlers and gets no message. A fork handler that was registered before ours and maps memory
+// may take a region's place before we close it (ThreadSanitizer's does: it starts a thread). Beyond
+// kGuardedRangesMax ranges the message is lost, no more.
 #pragma once
 
 #include <cstddef>
