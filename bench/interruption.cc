@@ -27,7 +27,12 @@ sigset_t handled_set() {
 void install_interruption() {
   struct sigaction action = {};
   action.sa_handler = remember;
-  for (int number : kSignals) sigaction(number, &action, nullptr);
+  for (int number : kSignals) {
+    struct sigaction before = {};
+    sigaction(number, &action, &before);
+    const bool nohup = number == SIGHUP && before.sa_handler == SIG_IGN;
+    if (nohup) sigaction(number, &before, nullptr);
+  }
   const sigset_t set = handled_set();
   sigprocmask(SIG_BLOCK, &set, nullptr);
   std::signal(SIGPIPE, SIG_IGN);  // a child's death is seen as an error of read and write

@@ -15,6 +15,12 @@ enum class Medium : std::uint8_t { zram, file };
 // Both sides follow the same pattern of accesses.
 inline constexpr std::uint64_t kSideSeed = 20;
 
+// What a side's round() does.
+enum ScenePart : unsigned {
+  kMeasuredWork,  // one interval of the scene's work
+  kAging,         // `ops_aging` random loads and stores, then one interval that is not measured
+};
+
 struct Scene {
   Medium medium = Medium::zram;
   Work work = Work::random_read;
@@ -23,6 +29,10 @@ struct Scene {
   std::uint64_t resident_bytes = 512ull << 20;
   std::uint64_t ops_per_round = 200'000;
   std::uint64_t ops_warm_up = 262'144;
+  // Sequential work is measured twice: on memory that was only ever used in order, and, as the
+  // figure proper, after these random loads and stores, which scatter it over the swap space as
+  // any program does that has run for a while.
+  std::uint64_t ops_aging = 0;
   std::string directory = "/var/tmp";  // where the swap files of both sides are
 
   // Sizes and counts divided, for smoke runs.
@@ -32,6 +42,7 @@ struct Scene {
     smaller.resident_bytes /= divisor;
     smaller.ops_per_round /= divisor;
     smaller.ops_warm_up /= divisor;
+    smaller.ops_aging /= divisor;
     return smaller;
   }
 };

@@ -29,7 +29,11 @@ class KernelMemory final : public Worker {
     return {};
   }
 
-  Result<double> round(unsigned) override {
+  Result<double> round(unsigned part) override {
+    if (part == kAging) {
+      auto aged = checked(workload_->run(Work::random_mixed, scene_.ops_aging));
+      if (!aged) return std::unexpected(aged.error());
+    }
     auto interval = checked(workload_->run(scene_.work, scene_.ops_per_round));
     if (!interval) return std::unexpected(interval.error());
     return interval->microseconds_per_op();
@@ -69,8 +73,9 @@ Result<std::unique_ptr<KernelPeer>> KernelPeer::start(const Scene& scene) {
 }
 
 Result<void> KernelPeer::enable_swap(const Scene& scene) {
-  // Half as much again as the memory: the kernel looks for clusters of free slots.
-  const std::uint64_t bytes = scene.memory_bytes + scene.memory_bytes / 2;
+  // Ample, so that less than half of it is ever in use: beyond that the kernel gives up the slots
+  // of clean pages and has to write them again.
+  const std::uint64_t bytes = scene.memory_bytes * 5 / 2;
   std::string path;
   if (scene.medium == Medium::zram) {
     auto device = ZramDevice::create(bytes);

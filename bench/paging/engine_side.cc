@@ -42,9 +42,9 @@ std::uint64_t frame_bytes(const Stats& stats) {
 
 Result<void> EngineSide::prepare() {
   const std::uint64_t wanted = scene_.resident_bytes;
-  // The first guess: a quarter of what does not fit, as its compressed images, and 2 % of tables.
+  // The first guess: half of what does not fit, as compressed images, and 2 % for tables.
   std::uint64_t budget = wanted + scene_.memory_bytes / 50;
-  if (scene_.medium == Medium::zram) budget += (scene_.memory_bytes - wanted) / 4;
+  if (scene_.medium == Medium::zram) budget += (scene_.memory_bytes - wanted) / 2;
   for (trials_ = 1; trials_ <= kTrialsMost; ++trials_) {
     if (auto built = build(budget); !built) return built;
     const std::uint64_t frames = frame_bytes(engine_->stats());
@@ -77,6 +77,12 @@ Result<void> EngineSide::build(std::uint64_t budget) {
 Result<Interval> EngineSide::interval() {
   if (scene_.pinned) return pinned_reads();
   return checked(workload_->run(scene_.work, scene_.ops_per_round));
+}
+
+Result<Interval> EngineSide::age() {
+  auto aged = checked(workload_->run(Work::random_mixed, scene_.ops_aging));
+  if (!aged) return aged;
+  return interval();
 }
 
 Result<Interval> EngineSide::pinned_reads() {

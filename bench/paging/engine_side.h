@@ -36,6 +36,8 @@ class EngineSide {
   [[nodiscard]] Result<void> prepare();
   // One interval of the scene's work.
   [[nodiscard]] Result<Interval> interval();
+  // Random loads and stores, and one interval to settle.
+  [[nodiscard]] Result<Interval> age();
   // Trouble if the frames have grown by more than 2 % over the scene's: an unequal comparison.
   [[nodiscard]] Result<void> check_frames();
   [[nodiscard]] std::string report();

@@ -15,8 +15,8 @@ class EngineMemory final : public Worker {
   explicit EngineMemory(const Scene& scene) : side_(scene) {}
 
   Result<void> prepare() override { return side_.prepare(); }
-  Result<double> round(unsigned) override {
-    auto interval = side_.interval();
+  Result<double> round(unsigned part) override {
+    auto interval = part == kAging ? side_.age() : side_.interval();
     if (!interval) return std::unexpected(interval.error());
     if (auto equal = side_.check_frames(); !equal) return std::unexpected(equal.error());
     return interval->microseconds_per_op();
@@ -27,7 +27,7 @@ class EngineMemory final : public Worker {
   EngineSide side_;
 };
 
-Result<Outcome> compare(const Scene& full, const Run& run) {
+Result<Outcome> compare(const std::string& name, const Scene& full, const Run& run) {
   const Scene scene = full.divided_by(run.scale);
   auto peer = KernelPeer::start(scene);
   if (!peer) return std::unexpected(peer.error());
@@ -37,10 +37,18 @@ Result<Outcome> compare(const Scene& full, const Run& run) {
   if (auto ready = theirs.prepare(); !ready) return std::unexpected(ready.error());
   if (auto ready = (*ours)->prepare(); !ready) return std::unexpected(ready.error());
 
-  auto series = interleave(run, {**ours}, {theirs});
+  Outcome outcome{.unit = scene.work == Work::sequential ? "us/page" : "us/op"};
+  auto series = interleave(run, {**ours, kMeasuredWork}, {theirs, kMeasuredWork});
   if (!series) return std::unexpected(series.error());
-  Outcome outcome{.unit = scene.work == Work::sequential ? "us/page" : "us/op",
-                  .series = std::move(*series)};
+  if (scene.ops_aging > 0) {
+    outcome.asides.push_back({name + " of memory used in order only", *series});
+    for (WorkerProcess* side : {ours->get(), &theirs}) {
+      if (auto aged = side->round(kAging); !aged) return std::unexpected(aged.error());
+    }
+    series = interleave(run, {**ours, kMeasuredWork}, {theirs, kMeasuredWork});
+    if (!series) return std::unexpected(series.error());
+  }
+  outcome.series = std::move(*series);
   for (WorkerProcess* side : {ours->get(), &theirs}) {
     auto report = side->report();
     if (!report) return std::unexpected(report.error());
@@ -62,14 +70,15 @@ Scene scene_of(Medium medium, Work work) {
   if (work == Work::sequential) {  // one sweep a round
     scene.ops_per_round = kPages;
     scene.ops_warm_up = 2 * kPages;
+    scene.ops_aging = kPages;
   }
   return scene;
 }
 
-void add(Registry& registry, std::string name, double target, const Scene& scene,
+void add(Registry& registry, const std::string& name, double target, const Scene& scene,
          std::string about) {
-  registry.push_back({std::move(name), target, std::move(about),
-                      [scene](const Run& run) { return compare(scene, run); }});
+  registry.push_back({name, target, std::move(about),
+                      [name, scene](const Run& run) { return compare(name, scene, run); }});
 }
 
 }  // namespace

@@ -1,0 +1,49 @@
+// holdfast-bench as a user meets it. Figures are never judged here, only their form.
+#include <gtest/gtest.h>
+
+#include <regex>
+#include <sstream>
+#include <string>
+
+#include "support/run_program.h"
+
+namespace holdfast::bench {
+namespace {
+
+using tests::run_program;
+
+TEST(Program, the_list_has_every_comparison) {
+  const auto result = run_program("holdfast-bench", "--list");
+  EXPECT_EQ(result.status, 0) << result.output;
+  for (const char* name :
+       {"paging/zram/random-read ", "paging/zram/random-write ", "paging/zram/sequential ",
+        "paging/zram/random-read-pinned ", "paging/file/random-read ", "paging/file/random-write ",
+        "paging/file/sequential ", "paging/hit ", "paging/first-touch ", "paging/threads ",
+        "paging/metadata ", "paging/map-1T "}) {
+    EXPECT_NE(result.output.find(name), std::string::npos) << name;
+  }
+}
+
+TEST(Program, a_name_that_nothing_has_is_a_usage_error) {
+  const auto result = run_program("holdfast-bench", "paging/nothing");
+  EXPECT_EQ(result.status, 2);
+  EXPECT_NE(result.output.find("paging/nothing"), std::string::npos) << result.output;
+  EXPECT_EQ(run_program("holdfast-bench", "").status, 2);
+  EXPECT_EQ(run_program("holdfast-bench", "--no-such-option").status, 2);
+  EXPECT_EQ(run_program("holdfast-bench", "paging/hit --json /no/such/folder/x").status, 2);
+}
+
+TEST(Program, a_scaled_comparison_ends_in_one_marked_line_or_says_why_not) {
+  const auto result = run_program("holdfast-bench", "paging/hit --scale 16 --rounds 1");
+  ASSERT_EQ(result.status, 0) << result.output;
+  const std::regex form(
+      "paging/hit (skipped: .+|ours=[0-9.]+ ns peer=[0-9.]+ ns ratio=[0-9.]+ target=1\\.00 "
+      "(met|short) scaled few-rounds( debug-build)?)");
+  std::istringstream lines(result.output);
+  int results = 0;
+  for (std::string line; std::getline(lines, line);) results += std::regex_match(line, form);
+  EXPECT_EQ(results, 1) << result.output;
+}
+
+}  // namespace
+}  // namespace holdfast::bench
