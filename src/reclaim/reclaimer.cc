@@ -5,9 +5,9 @@
 namespace holdfast::reclaim {
 namespace {
 
-// Steps without progress after which nothing can leave: by then each active page has been looked at
-// several times, and each inactive one tried.
-constexpr int kIdleStepsMax = 64;
+// Steps without progress in a row after which nothing can leave: each looks at up to 256 active
+// pages and tries 64 inactive ones, and others have run in between.
+constexpr int kIdleStepsMax = 16;
 // How long the thread sleeps at most: zombies and tiers are looked after even if nobody wakes it.
 constexpr std::uint64_t kNapNs = 100'000'000;
 // After this many steps in a row the thread does its chores before it goes on.
@@ -74,6 +74,7 @@ void Reclaimer::work() noexcept {
     if (parts_.pool.free_count() >= high && !orphans_wait()) return;
     const StepResult result = scanner_.step(false);
     idle = result.progress ? 0 : idle + 1;
+    if (!result.progress) sync::parking().relax();
     if (steps % kStepsBetweenChores == 0) chores();
   }
 }
@@ -123,6 +124,7 @@ std::uint64_t Reclaimer::reclaim(std::uint64_t pages) noexcept {
     const std::uint64_t before = parts_.pool.free_count();
     const StepResult result = scanner_.step(true);
     idle = result.progress ? 0 : idle + 1;
+    if (!result.progress) sync::parking().relax();
     const std::uint64_t after = parts_.pool.free_count();
     left += after > before ? after - before : 0;
   }

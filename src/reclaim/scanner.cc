@@ -46,7 +46,10 @@ StepResult Scanner::write_out_oldest() noexcept {
 }
 
 StepResult Scanner::unmap_oldest(bool urgent) noexcept {
-  for (std::uint32_t looks = 0; looks < kLooksMax; ++looks) {
+  const lru::LruCounts counts = parts_.lru.counts();
+  const std::uint64_t looks_max =
+      std::min<std::uint64_t>(kLooksMax, counts.active + counts.pending);
+  for (std::uint64_t looks = 0; looks < looks_max; ++looks) {
     const FrameIndex frame = parts_.lru.oldest_active();
     if (frame.is_none()) return {};
     const space::UnmapResult result = space_.evictor().unmap_window(frame, urgent);

@@ -35,6 +35,7 @@ Expected<void> AddressSpace::unmap(RegionRecord& region) {
   }
   wait_for_users(region);
   finish_unmap(region);
+  if (parts_.reclaimer != nullptr) parts_.reclaimer->wake();  // there are orphans to free
   return {};
 }
 
@@ -59,7 +60,6 @@ void AddressSpace::finish_unmap(RegionRecord& region) noexcept {
     parts_.regions.drop(region);
     parts_.pool.uncharge(leaves);
   }
-  if (parts_.reclaimer != nullptr) parts_.reclaimer->wake();  // there are orphans to free
 }
 
 // Frees [first, end) of a live region. Refused, with nothing changed, if a page of it is pinned.

@@ -8,6 +8,8 @@ namespace {
 // Attempts before a fault gives up: each ended because somebody else changed the entry or took the
 // frames that relief had made. Far more than contention explains; a bound all the same.
 constexpr int kAttemptsMax = 10000;
+// How often a fault asks again where the kernel had no memory for a page although a frame was free.
+constexpr int kNoMemoryMax = 32;
 constexpr std::uint32_t kAdvisedRun = kRunMax;
 }  // namespace
 
@@ -24,6 +26,7 @@ RunPlan FaultServer::plan_for(RegionRecord& region, std::uint64_t index) noexcep
 
 Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_t index,
                                               RunPlan plan) noexcept {
+  int no_memory = 0;
   for (int tries = 0; tries < kAttemptsMax; ++tries) {
     const Outcome outcome = attempt(region, index, plan);
     if (outcome.failed) return fail(outcome.error);
@@ -31,7 +34,8 @@ Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_
       if (outcome.pages > 1) region.streams.brought(index, plan, outcome.pages);
       return outcome.pages;
     }
-    if (outcome.step == Step::no_frames) {
+    if (outcome.step == Step::no_memory && ++no_memory > kNoMemoryMax) break;
+    if (outcome.step != Step::again) {
       parts_.counters.add(Count::reclaim_direct);
       if (!parts_.relief->relieve(plan.pages)) break;
     } else {
@@ -56,7 +60,7 @@ Error FaultServer::out_of_frames(const RegionRecord& region, std::uint64_t index
 // What an enter that stopped with `error` before the page that faulted means for the fault.
 FaultServer::Outcome FaultServer::stopped(int error, const char* doing, Address address) noexcept {
   if (error == EAGAIN) return Outcome::retry(Step::again);
-  if (error == ENOMEM) return Outcome::retry(Step::no_frames);
+  if (error == ENOMEM) return Outcome::retry(Step::no_memory);
   return Outcome::refused({.code = Errc::system,
                            .os_errno = error,
                            .doing = doing,

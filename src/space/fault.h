@@ -56,7 +56,7 @@ class FaultServer {
   [[nodiscard]] static RunPlan plan_for(RegionRecord& region, std::uint64_t index) noexcept;
 
  private:
-  enum class Step : std::uint8_t { done, again, no_frames };
+  enum class Step : std::uint8_t { done, again, no_frames, no_memory };
   struct Outcome {
     Step step = Step::done;
     std::uint32_t pages = 0;

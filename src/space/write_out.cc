@@ -141,6 +141,8 @@ void Evictor::settle(WriteOutItem& item, swap::StoreItem& stored,
                            page.state() == PageState::writeback &&
                            page.pool_window() == item.window;
   bool leaves = false;
+  // Nobody writes to a cached page: what was stored is what stands there.
+  HF_DCHECK(!still_there || base::hash_page(stored.page) == item.hash);
   if (still_there && ok) {
     item.entry->unlock(EntryValue::swapped(stored.slot));
     parts_.counters.add(Count::evicted_written);
@@ -150,12 +152,8 @@ void Evictor::settle(WriteOutItem& item, swap::StoreItem& stored,
     item.entry->unlock();
     parts_.counters.add(Count::write_out_failed);
   } else {
-    const bool ours = value == EntryValue::resident(frame) || value == EntryValue::cached(frame);
-    if (ok && ours && page.slot().is_none()) {
-      page.set_slot(stored.slot);
-    } else if (ok) {
-      parts_.swap.put(stored.slot);
-    }
+    // Rescued meanwhile, and perhaps carried away while it was read: the image is worth nothing.
+    if (ok) parts_.swap.put(stored.slot);
     item.entry->unlock();
     parts_.counters.add(Count::skipped_rescued);
   }
