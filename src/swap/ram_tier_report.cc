@@ -1,4 +1,6 @@
 // What RamTier tells about itself: counters, sizes, and its share of check().
+#include <algorithm>
+
 #include "swap/ram_tier.h"
 #include "swap/report.h"
 
