@@ -44,7 +44,8 @@ struct Outcome {
   Series series = {};                // peer empty where `limit` is the measure
   std::optional<double> limit = {};  // ours has to be no more than this
   std::vector<Aside> asides = {};
-  std::vector<std::string> notes = {};  // what the sides say about themselves, for --verbose
+  std::vector<std::string> remarks = {};  // what a reader must know of the figures; always shown
+  std::vector<std::string> notes = {};    // what the sides say about themselves, for --verbose
 };
 
 struct Comparison {

@@ -106,6 +106,7 @@ std::string details(const Comparison& comparison, const Outcome& outcome, const 
     text +=
         fmt::format("  info: {} {}{}\n", aside.name, figures_of(aside.series, outcome), marks(run));
   }
+  for (const std::string& remark : outcome.remarks) text += "  info: " + remark + "\n";
   if (!run.verbose) return text;
   text += rounds_of(comparison.name, outcome.series);
   for (const Aside& aside : outcome.asides) text += rounds_of(aside.name, aside.series);
@@ -132,6 +133,7 @@ nlohmann::json to_json(const Comparison& comparison, const Result<Outcome>& outc
   for (const Aside& aside : outcome->asides) {
     json["info"][aside.name] = series_json(aside.series, *outcome);
   }
+  json["remarks"] = outcome->remarks;
   json["notes"] = outcome->notes;
   return json;
 }

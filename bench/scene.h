@@ -18,6 +18,7 @@ inline constexpr std::uint64_t kSideSeed = 20;
 // What a side's round() does.
 enum ScenePart : unsigned {
   kMeasuredWork,  // one interval of the scene's work
+  kMemoryTaken,   // no work: the MiB that the side takes now, compressed pages included
   kAging,         // `ops_aging` random loads and stores, then one interval that is not measured
 };
 

@@ -30,6 +30,7 @@ class KernelMemory final : public Worker {
   }
 
   Result<double> round(unsigned part) override {
+    if (part == kMemoryTaken) return double(status_kilobytes("RssAnon")) / 1024;
     if (part == kAging) {
       auto aged = checked(workload_->run(Work::random_mixed, scene_.ops_aging));
       if (!aged) return std::unexpected(aged.error());

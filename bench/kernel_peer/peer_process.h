@@ -23,6 +23,10 @@ class KernelPeer {
   [[nodiscard]] static Result<std::unique_ptr<KernelPeer>> start(const Scene& scene);
 
   [[nodiscard]] WorkerProcess& process() { return *process_; }
+  // MiB that the zram device takes beside the process; 0 without one.
+  [[nodiscard]] double device_mebibytes() const {
+    return zram_ ? double(zram_->memory_bytes()) / double(1 << 20) : 0;
+  }
   // What was set up, and what it takes now.
   [[nodiscard]] std::string description() const;
 

@@ -1,4 +1,6 @@
 // paging/zram/* and paging/file/*: the engine against the kernel swapping the same memory.
+#include <fmt/format.h>
+
 #include <string>
 #include <utility>
 
@@ -16,6 +18,7 @@ class EngineMemory final : public Worker {
 
   Result<void> prepare() override { return side_.prepare(); }
   Result<double> round(unsigned part) override {
+    if (part == kMemoryTaken) return double(side_.engine().stats().budget_bytes) / double(1 << 20);
     auto interval = part == kAging ? side_.age() : side_.interval();
     if (!interval) return std::unexpected(interval.error());
     if (auto equal = side_.check_frames(); !equal) return std::unexpected(equal.error());
@@ -49,6 +52,14 @@ Result<Outcome> compare(const std::string& name, const Scene& full, const Run& r
     if (!series) return std::unexpected(series.error());
   }
   outcome.series = std::move(*series);
+  const auto our_memory = (*ours)->round(kMemoryTaken);
+  if (!our_memory) return std::unexpected(our_memory.error());
+  const auto their_memory = theirs.round(kMemoryTaken);
+  if (!their_memory) return std::unexpected(their_memory.error());
+  outcome.remarks.push_back(
+      fmt::format("{} memory in all, compressed pages and tables included: ours {:.0f} MiB, peer "
+                  "{:.0f} MiB",
+                  name, *our_memory, *their_memory + (*peer)->device_mebibytes()));
   for (WorkerProcess* side : {ours->get(), &theirs}) {
     auto report = side->report();
     if (!report) return std::unexpected(report.error());
