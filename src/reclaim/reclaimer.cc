@@ -8,6 +8,10 @@ namespace {
 // Steps without progress in a row after which nothing can leave: each looks at up to 256 active
 // pages and tries 64 inactive ones, and others have run in between.
 constexpr int kIdleStepsMax = 16;
+// While another thread has pages on their way to swap, there is something to wait for: that many
+// short waits count as one idle step. (A device that fails for all must still come to an end.)
+constexpr int kWaitsPerIdleStep = 64;
+constexpr std::uint64_t kShortWaitNs = 100'000;
 // How long the thread sleeps at most: zombies and tiers are looked after even if nobody wakes it.
 constexpr std::uint64_t kNapNs = 100'000'000;
 // After this many steps in a row the thread does its chores before it goes on.
@@ -98,20 +102,32 @@ void Reclaimer::chores() noexcept {
   }
 }
 
+// A step found nothing to do: waits for others, or counts it. True: nothing can leave any more.
+bool Reclaimer::give_up(int& idle, int idle_max) noexcept {
+  for (int waits = 0; waits < kWaitsPerIdleStep && space_.evictor().writing(); ++waits) {
+    sync::parking().wait(sleeping_, sleeping_.load(std::memory_order_relaxed), kShortWaitNs);
+    if (parts_.pool.free_count() > parts_.pool.watermarks().min) return false;
+  }
+  sync::parking().relax();
+  return ++idle >= idle_max;
+}
+
 bool Reclaimer::relieve(std::uint32_t frames) noexcept {
   const std::uint64_t enough = parts_.pool.watermarks().min + std::uint64_t{frames};
   wake();
-  for (int idle = 0; idle < kIdleStepsMax;) {
+  // Where nothing could leave a moment ago, two steps show whether that is still so.
+  const int idle_max = stalled() ? 2 : kIdleStepsMax;
+  for (int idle = 0;;) {
     if (parts_.pool.free_count() > enough) {
       stalled_.store(false, std::memory_order_relaxed);
       return true;
     }
-    const StepResult result = scanner_.step(true);
-    idle = result.progress ? 0 : idle + 1;
-    if (!result.progress) {
-      (void)parts_.swap.maintain();
-      sync::parking().relax();
+    if (scanner_.step(true).progress) {
+      idle = 0;
+      continue;
     }
+    (void)parts_.swap.maintain();
+    if (give_up(idle, idle_max)) break;
   }
   const bool some = parts_.pool.free_count() > parts_.pool.watermarks().min;
   stalled_.store(!some, std::memory_order_relaxed);
@@ -120,11 +136,11 @@ bool Reclaimer::relieve(std::uint32_t frames) noexcept {
 
 std::uint64_t Reclaimer::reclaim(std::uint64_t pages) noexcept {
   std::uint64_t left = 0;
-  for (int idle = 0; left < pages && idle < kIdleStepsMax;) {
+  for (int idle = 0; left < pages;) {
     const std::uint64_t before = parts_.pool.free_count();
     const StepResult result = scanner_.step(true);
-    idle = result.progress ? 0 : idle + 1;
-    if (!result.progress) sync::parking().relax();
+    if (result.progress) idle = 0;
+    if (!result.progress && give_up(idle, kIdleStepsMax)) break;
     const std::uint64_t after = parts_.pool.free_count();
     left += after > before ? after - before : 0;
   }

@@ -58,6 +58,7 @@ class Reclaimer final : public page::PressureSink, public space::MemoryRelief {
   void work() noexcept;
   void chores() noexcept;
   [[nodiscard]] bool orphans_wait() noexcept;
+  [[nodiscard]] bool give_up(int& idle, int idle_max) noexcept;
 
   space::Parts& parts_;
   space::AddressSpace& space_;

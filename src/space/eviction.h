@@ -11,6 +11,7 @@
 // several threads may reclaim at once; entries decide who gets a page.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 
@@ -48,6 +49,12 @@ class Evictor {
   // which is put here in any case. Returns how many pages left.
   std::uint32_t write_out(std::span<const FrameIndex> frames) noexcept;
 
+  // True while some thread has pages on their way to swap: whoever finds nothing to do for now has
+  // reason to wait. Any context.
+  [[nodiscard]] bool writing() const noexcept {
+    return writing_.load(std::memory_order_relaxed) != 0;
+  }
+
  private:
   struct UnmapScratch;
   struct WriteOutItem;
@@ -66,6 +73,7 @@ class Evictor {
   std::uint32_t free_gone(WriteOutScratch& scratch) noexcept;
 
   Parts& parts_;
+  std::atomic<std::uint32_t> writing_{0};  // batches that are being stored now
 };
 
 }  // namespace holdfast::space

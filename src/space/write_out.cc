@@ -38,6 +38,7 @@ std::uint32_t Evictor::write_out(std::span<const FrameIndex> frames) noexcept {
   auto& scratch = buffer.as<WriteOutScratch>();
   scratch.count = 0;
   scratch.leaving_count = 0;
+  writing_.fetch_add(1, std::memory_order_relaxed);
   for (const FrameIndex frame : frames) consider(frame, scratch);
   if (scratch.count > 0) {
     parts_.swap.store(std::span(scratch.stores, scratch.count), page::Priority::reclaim);
@@ -45,7 +46,9 @@ std::uint32_t Evictor::write_out(std::span<const FrameIndex> frames) noexcept {
       settle(scratch.items[i], scratch.stores[i], scratch);
     }
   }
-  return free_gone(scratch);
+  const std::uint32_t freed = free_gone(scratch);
+  writing_.fetch_sub(1, std::memory_order_relaxed);
+  return freed;
 }
 
 // Looks at one inactive page: frees it if it needs no store, else adds it to the batch. The

@@ -94,7 +94,10 @@ Verdict FileTier::add(std::uint32_t& writer, const Image& image, const WriteTerm
   if (writer == kNoWriter) writer = writer_pool_.take();
   Writer& w = writers_[writer];
   if (w.cluster != base::kNoLink && pack(w, image)) return Verdict::queued;
-  if (w.cluster != base::kNoLink) write_out(w, terms, completion);
+  if (w.cluster != base::kNoLink) {
+    write_out(w, terms, completion);
+    return Verdict::again;
+  }
   if (!begin(w, terms)) {
     counters_.refused.fetch_add(1, std::memory_order_relaxed);
     error = full_error();

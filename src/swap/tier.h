@@ -32,7 +32,9 @@ struct Image {
   const std::byte* data = nullptr;
 };
 
-enum class Verdict : std::uint8_t { stored, queued, refused };
+// again: what was queued before has been written, which may have called the Completion back and so
+// used the session's room for images; the image is not taken yet, and is to be put together anew.
+enum class Verdict : std::uint8_t { stored, queued, refused, again };
 
 // Told what became of queued images. `image.data` stays valid during the call.
 class Completion {

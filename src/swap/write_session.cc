@@ -37,14 +37,22 @@ void WriteSession::offer(unsigned first, const Image& image, const std::byte* pa
   Error worst = so_far;
   unsigned hopeless = 0;  // encodings that did not help: a bit each
   for (unsigned t = first; t <= last_; ++t) {
-    const Image fitted = fit(t, image, page, hopeless);
+    Image fitted = fit(t, image, page, hopeless);
     // A raw page in memory saves nothing; whoever comes next may have cheaper room.
     const bool pass_on =
         tiers_[t]->kind() == TierKind::ram && fitted.encoding == Encoding::raw && t < last_;
     if (pass_on) continue;
     std::uint64_t place = kNoPlace;
     Error error;
-    switch (tiers_[t]->add(writers_[t], fitted, terms_, *this, place, error)) {
+    Verdict verdict = tiers_[t]->add(writers_[t], fitted, terms_, *this, place, error);
+    if (verdict == Verdict::again) {
+      fitted = fit(t, image, page, hopeless);
+      verdict = tiers_[t]->add(writers_[t], fitted, terms_, *this, place, error);
+    }
+    switch (verdict) {
+      case Verdict::again:
+        HF_CHECK2(false, t, image.slot.value);  // nothing is queued any more
+        return;
       case Verdict::stored:
         return keep(t, fitted, place);
       case Verdict::queued:
