@@ -32,11 +32,30 @@ void InvertedIndex::add(std::string_view name, std::string_view text) {
   const auto document = static_cast<std::uint32_t>(names_.size());
   names_.emplace_back(name);
   for (const auto& [word, count] : counts) {
-    auto term = terms_.find(word);
-    if (term == terms_.end()) term = terms_.try_emplace(std::pmr::string(word)).first;
+    auto term = collected_.find(word);
+    if (term == collected_.end()) term = collected_.try_emplace(std::string(word)).first;
     term->second.push_back({document, count});
   }
   postings_ += counts.size();
+  collected_postings_ += counts.size();
+  if (collected_postings_ >= kBatch) flush();
+}
+
+// In alphabetical order: words that were new in one batch lie in that order in memory, and so every
+// later batch walks through them from one end to the other.
+void InvertedIndex::flush() {
+  std::vector<std::string_view> words;
+  words.reserve(collected_.size());
+  for (const auto& [word, postings] : collected_) words.push_back(word);
+  std::sort(words.begin(), words.end());
+  for (const std::string_view word : words) {
+    auto term = terms_.find(word);
+    if (term == terms_.end()) term = terms_.try_emplace(std::pmr::string(word)).first;
+    const std::vector<Posting>& postings = collected_.find(word)->second;
+    term->second.insert(term->second.end(), postings.begin(), postings.end());
+  }
+  collected_.clear();
+  collected_postings_ = 0;
 }
 
 std::vector<Hit> InvertedIndex::search(std::string_view words, std::size_t limit) const {

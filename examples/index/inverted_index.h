@@ -2,6 +2,9 @@
 //
 // Nothing here knows of Holdfast. Where the containers' memory comes from is decided by the
 // memory_resource that the index is made with; that is the whole change to the program.
+//
+// As indexers do, it collects the postings of some hundred documents in ordinary memory, and
+// appends them word by word: a list is touched once a batch, not once a document.
 #pragma once
 
 #include <cstddef>
@@ -25,10 +28,15 @@ struct Hit {
 
 class InvertedIndex {
  public:
+  static constexpr std::size_t kBatch = 256
+                                        << 10;  // postings: about 10 MiB while they are collected
+
   explicit InvertedIndex(std::pmr::memory_resource* memory) : names_(memory), terms_(memory) {}
 
   // Adds a document. text: lower case, in ordinary memory.
   void add(std::string_view name, std::string_view text);
+  // Appends what was collected; before the index is asked or compared.
+  void flush();
 
   // The documents that suit the words best by tf-idf, copies of one document counted once.
   [[nodiscard]] std::vector<Hit> search(std::string_view words, std::size_t limit) const;
@@ -51,6 +59,8 @@ class InvertedIndex {
   using Terms =
       std::pmr::unordered_map<std::pmr::string, std::pmr::vector<Posting>, Hash, std::equal_to<>>;
 
+  std::unordered_map<std::string, std::vector<Posting>, Hash, std::equal_to<>> collected_;
+  std::size_t collected_postings_ = 0;
   std::pmr::vector<std::pmr::string> names_;
   Terms terms_;
   std::uint64_t postings_ = 0;

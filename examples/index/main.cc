@@ -28,10 +28,10 @@ struct Settings {
 
 double mib(std::uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
-// How large the index grows where --copies is auto: live bytes of the containers, as a multiple of
+// How large the index grows where --copies is auto: live bytes of the containers, in hundredths of
 // the budget. Vectors keep room to grow which is never touched; this leaves four budgets without
 // it.
-constexpr std::uint64_t kTimesBudget = 5;
+constexpr std::uint64_t kEnoughPercent = 440;
 
 std::unique_ptr<holdfast::Engine> make_engine(std::uint64_t memory) {
   holdfast::Options options;
@@ -50,9 +50,11 @@ std::unique_ptr<holdfast::Engine> make_engine(std::uint64_t memory) {
 // Loads code and buffers, so that the baseline is what the program needs without any index.
 void warm_up(Corpus& corpus) {
   InvertedIndex index(std::pmr::new_delete_resource());
-  for (std::size_t i = 0; i < std::min<std::size_t>(corpus.size(), 200); ++i) {
+  for (std::size_t i = 0; index.postings() < InvertedIndex::kBatch; ++i) {
     index.add(corpus.name(i), corpus.read(i));
+    if (i > 1'000'000) return;  // documents without words
   }
+  index.flush();
   (void)index.search("linux", 1);
 }
 
@@ -71,7 +73,7 @@ void build_managed(const Settings& settings, Corpus& corpus, holdfast::Engine& e
   Progress progress;
   const auto enough = [&] {
     return copies ? index.documents() >= *copies * corpus.size()
-                  : memory.allocated_bytes() >= kTimesBudget * settings.memory;
+                  : memory.allocated_bytes() >= settings.memory / 100 * kEnoughPercent;
   };
   while (!enough()) {
     const std::size_t next = index.documents();
@@ -133,6 +135,7 @@ bool compare_with_ordinary(Corpus& corpus, const InvertedIndex& managed) {
     const std::size_t next = ordinary.documents();
     ordinary.add(corpus.name(next), corpus.read(next));
   }
+  ordinary.flush();
   std::printf("ordinary memory: the same index takes %.1f MiB resident, %.1f s\n",
               mib(resident_bytes() - before), progress.seconds());
   std::fflush(stdout);
