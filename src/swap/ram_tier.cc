@@ -145,6 +145,7 @@ void RamTier::free(Location location, Freeing freeing) noexcept {
     const BlockState state = b.state.load(std::memory_order_relaxed);
     if (state == BlockState::draining) return;  // restore() looks at what is left
     --c.used;
+    note_sparse(c, size_class);
     if (state == BlockState::full) {
       c.partial.push_back(block);
       b.state.store(BlockState::partial, std::memory_order_relaxed);
@@ -209,18 +210,23 @@ bool RamTier::is_sparse(const SizeClass& c, std::uint32_t capacity) noexcept {
   return unused >= 2 * std::uint64_t{capacity} && unused * 8 > c.room;
 }
 
+// So that looking for sparse classes costs nothing where none has changed.
+void RamTier::note_sparse(const SizeClass& c, std::uint32_t size_class) noexcept {
+  if (is_sparse(c, blocks_.capacity(size_class))) sparse_.store(true, std::memory_order_relaxed);
+}
+
+std::uint64_t RamTier::growth() const noexcept {
+  const std::uint64_t held = held_.load(std::memory_order_relaxed);
+  return std::min<std::uint64_t>(pool_.free_count() / block_frames_, blocks_max_ - held);
+}
+
 bool RamTier::wants(Reason reason) noexcept {
   if (reason == Reason::write_back) {
     if (over(kReliefStart)) relieving_ = true;
     if (!over(kReliefEnd)) relieving_ = false;
     return relieving_ || pressed_.load(std::memory_order_relaxed);
   }
-  for (std::uint32_t i = 0; i < kSizeClasses; ++i) {
-    SizeClass& c = classes_[i];
-    const ClassGuard guard(c.mutex);
-    if (is_sparse(c, blocks_.capacity(i))) return true;
-  }
-  return false;
+  return sparse_.load(std::memory_order_relaxed);
 }
 
 std::uint32_t RamTier::choose(Reason reason, std::span<std::uint32_t> units) noexcept {
@@ -269,11 +275,14 @@ bool RamTier::isolate(std::uint32_t block) noexcept {
   if (state == BlockState::partial) c.partial.remove(block);
   c.room -= blocks_.capacity(size_class);
   c.used -= b.used;
+  note_sparse(c, size_class);
   b.state.store(BlockState::draining, std::memory_order_relaxed);
   return true;
 }
 
 std::uint32_t RamTier::choose_sparse(std::span<std::uint32_t> units) noexcept {
+  // Before the look: what becomes sparse meanwhile is noted again.
+  sparse_.store(false, std::memory_order_relaxed);
   std::uint32_t found = 0;
   for (std::uint32_t i = 0; i < kSizeClasses; ++i) {
     while (found < units.size()) {
@@ -282,6 +291,8 @@ std::uint32_t RamTier::choose_sparse(std::span<std::uint32_t> units) noexcept {
       units[found++] = block;
     }
   }
+  // Where something was found there may be more.
+  if (found > 0) sparse_.store(true, std::memory_order_relaxed);
   compactions_.fetch_add(found > 0 ? 1 : 0, std::memory_order_relaxed);
   return found;
 }
@@ -336,6 +347,7 @@ void RamTier::restore(std::uint32_t unit) noexcept {
     if (b.used != 0) {
       c.room += capacity;
       c.used += b.used;
+      note_sparse(c, size_class);
       const bool full = b.used == capacity;
       if (!full) c.partial.push_back(unit);
       b.state.store(full ? BlockState::full : BlockState::partial, std::memory_order_relaxed);

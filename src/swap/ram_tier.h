@@ -52,6 +52,7 @@ class RamTier final : public Tier {
   void trim() noexcept override;
   bool wants(Reason reason) noexcept override;
   bool nearly_full() const noexcept override;
+  std::uint64_t growth() const noexcept override;
   std::uint64_t charged_bytes() const noexcept override;
   std::uint64_t metadata_bytes() const noexcept override;
   TierStats stats() noexcept override;
@@ -94,6 +95,7 @@ class RamTier final : public Tier {
   std::uint32_t choose_sparse(std::span<std::uint32_t> units) noexcept;
   [[nodiscard]] static bool is_sparse(const SizeClass& c, std::uint32_t capacity) noexcept
       HF_REQUIRES(c.mutex);
+  void note_sparse(const SizeClass& c, std::uint32_t size_class) noexcept HF_REQUIRES(c.mutex);
   [[nodiscard]] std::uint64_t blocks_in_use() const noexcept;
   [[nodiscard]] bool over(std::uint64_t percent) const noexcept;
 
@@ -113,7 +115,8 @@ class RamTier final : public Tier {
   std::atomic<std::uint32_t> held_{0};             // blocks charged now
   std::atomic<std::uint32_t> clock_{0};            // blocks opened
   std::atomic<bool> pressed_{false};               // the pool has refused a block
-  bool relieving_ = false;                         // the mover's own: between 90 and 80 percent
+  std::atomic<bool> sparse_{false};  // a class has become sparse since it was looked for
+  bool relieving_ = false;           // the mover's own: between 90 and 80 percent
   alignas(64) std::atomic<std::uint64_t> loads_{0};
   std::atomic<std::uint64_t> refused_{0}, moved_{0}, compactions_{0};
   std::uint64_t checked_ = 0;  // begin_check() .. end_check()

@@ -53,6 +53,7 @@ void StackedSwap::put(SlotIndex slot) noexcept {
   slots_.unlock(slot, Location());
   tiers_[location.tier()]->free(location, Freeing::image);
   slots_.release(slot);
+  releases_.fetch_add(1, std::memory_order_release);
 }
 
 // --- loading ---
@@ -144,6 +145,10 @@ bool StackedSwap::maintain() noexcept {
 
 bool StackedSwap::move(unsigned tier, Reason reason) noexcept {
   Tier& from = *tiers_[tier];
+  const bool down = reason == Reason::write_back;
+  // Where the tiers below had no room, and nothing has been freed since, they have none now.
+  const std::uint64_t mark = room_mark() + 1;
+  if (down && futile_[tier] == mark) return false;
   std::array<std::uint32_t, kBlocksMoved> units;
   std::size_t most = kBlocksMoved;
   // A crowded file has room for one victim at a time: the cluster kept for that.
@@ -151,13 +156,14 @@ bool StackedSwap::move(unsigned tier, Reason reason) noexcept {
   const std::uint32_t chosen = from.choose(reason, std::span(units).first(most));
   if (chosen == 0) return false;
 
-  const bool down = reason == Reason::write_back;
   const auto bottom = static_cast<unsigned>(tiers_.size()) - 1;
   MoveSession session(tiers_, *codec_, slots_, tier, down ? tier + 1 : tier, down ? bottom : tier);
   for (std::uint32_t i = 0; i < chosen; ++i) from.visit(units[i], session);
   session.finish();
   for (std::uint32_t i = 0; i < chosen; ++i) from.restore(units[i]);
   if (down) written_back_.fetch_add(session.moved(), std::memory_order_relaxed);
+  releases_.fetch_add(session.moved(), std::memory_order_release);
+  if (down) futile_[tier] = session.moved() == 0 ? mark : 0;
   return session.moved() != 0 && from.wants(reason);
 }
 
@@ -167,6 +173,12 @@ bool StackedSwap::nearly_full() const noexcept {
 }
 
 // --- looking ---
+
+std::uint64_t StackedSwap::room_mark() const noexcept {
+  std::uint64_t growth = 0;
+  for (const auto& tier : tiers_) growth += tier->growth();
+  return releases_.load(std::memory_order_acquire) << 32 | (growth & 0xffffffffU);
+}
 
 SwapStats StackedSwap::stats() const {
   SwapStats s;

@@ -32,6 +32,7 @@ class StackedSwap final : public Swap, private ReadSink {
   std::uint32_t count_of(SlotIndex slot) const noexcept override { return slots_.count_of(slot); }
   bool maintain() noexcept override;
   bool nearly_full() const noexcept override;
+  std::uint64_t room_mark() const noexcept override;
   SwapStats stats() const override;
   std::uint64_t compressed_bytes() const noexcept override;
   std::uint64_t metadata_bytes() const noexcept override;
@@ -63,6 +64,9 @@ class StackedSwap final : public Swap, private ReadSink {
   // --- own synchronisation ---
   SlotMap slots_;
   std::atomic<bool> maintaining_{false};
+  std::atomic<std::uint64_t> releases_{0};  // images freed or moved
+  std::array<std::uint64_t, kTiersMax>
+      futile_{};  // the mover's own: room_mark() + 1 in vain; 0: no
   std::atomic<std::uint64_t> hash_mismatches_{0}, written_back_{0}, incompressible_{0};
 };
 

@@ -118,6 +118,9 @@ class Swap {
   // True when new slots are getting scarce: whoever keeps a slot for a resident page should drop
   // it.
   [[nodiscard]] virtual bool nearly_full() const noexcept = 0;
+  // A number that changes whenever a page that was refused with swap_full might be taken after all:
+  // an image was freed or moved, or frames came free for compressed memory. Any context.
+  [[nodiscard]] virtual std::uint64_t room_mark() const noexcept = 0;
 
   [[nodiscard]] virtual SwapStats stats() const = 0;
   // Bytes of compressed memory that are charged to the frame pool now. Any context.

@@ -7,6 +7,7 @@ namespace holdfast::swap {
 namespace {
 constexpr std::uint32_t kMoveExpected = 256;  // images of a cluster's worth, for its directory
 constexpr std::uint32_t kRefusalsMax = 16;    // then a move session stops
+constexpr std::uint32_t kFullMax = 16;        // then the device is not asked again in the session
 
 Encoding encoding_of(Compression compression) noexcept {
   switch (compression) {
@@ -37,6 +38,7 @@ void WriteSession::offer(unsigned first, const Image& image, const std::byte* pa
   Error worst = so_far;
   unsigned hopeless = 0;  // encodings that did not help: a bit each
   for (unsigned t = first; t <= last_; ++t) {
+    if (full_[t] >= kFullMax) continue;
     Image fitted = fit(t, image, page, hopeless);
     // A raw page in memory saves nothing; whoever comes next may have cheaper room.
     const bool pass_on =
@@ -86,10 +88,12 @@ Image WriteSession::fit(unsigned tier, const Image& image, const std::byte* page
 }
 
 void WriteSession::stored(unsigned tier, const Image& image, std::uint64_t place) noexcept {
+  full_[tier] = 0;
   keep(tier, image, place);
 }
 
 void WriteSession::refused(unsigned tier, const Image& image, const Error& error) noexcept {
+  full_[tier] += error.code == Errc::swap_full ? 1 : 0;
   offer(tier + 1, image, page_of(image), error);
 }
 

@@ -55,6 +55,7 @@ class WriteSession : public Completion {
 
   const unsigned last_;
   std::array<std::uint32_t, kTiersMax> writers_;
+  std::array<std::uint32_t, kTiersMax> full_{};  // images in a row for which a device had no space
 };
 
 // Turns pages into slots.
