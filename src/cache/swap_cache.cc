@@ -130,6 +130,34 @@ std::uint64_t SwapCache::trim(WindowIndex window) noexcept {
   return freed;
 }
 
+// Holds a window by its count alone, if it holds pages.
+bool SwapCache::try_hold(Window& record) noexcept {
+  std::uint32_t live = record.live.load(std::memory_order_relaxed);
+  do {
+    if (live == 0) return false;
+    HF_INTERLEAVE();
+  } while (!record.live.compare_exchange_weak(live, live + 1, std::memory_order_acq_rel,
+                                              std::memory_order_relaxed));
+  if (record.phase.load(std::memory_order_acquire) == Phase::holding) return true;
+  // It had become another's meanwhile: a run's, or one that is being acquired. Neither ends by
+  // this.
+  record.live.fetch_sub(1, std::memory_order_acq_rel);
+  return false;
+}
+
+std::uint64_t SwapCache::trim_all(std::uint64_t wanted) noexcept {
+  std::uint64_t freed = 0;
+  for (std::uint32_t i = 0; i < windows_.size() && freed < wanted; ++i) {
+    Window& record = windows_[i];
+    if (record.phase.load(std::memory_order_acquire) != Phase::holding || !try_hold(record)) {
+      continue;
+    }
+    freed += trim(WindowIndex(i));
+    release(WindowIndex(i));
+  }
+  return freed;
+}
+
 std::uint64_t SwapCache::drop_finished() noexcept {
   std::uint64_t freed = 0;
   for (;;) {
@@ -259,7 +287,7 @@ void SwapCache::end_run(const WarmRun& run, std::uint32_t carried) noexcept {
   for (std::uint32_t i = 0; i < carried; ++i) {
     place_at(run.window, run.place + i).store(base::kNoLink, std::memory_order_release);
   }
-  windows_[run.window.value].live.store(0, std::memory_order_release);
+  windows_[run.window.value].live.fetch_sub(1, std::memory_order_release);  // see try_hold()
 }
 
 void SwapCache::poison(WindowIndex window) noexcept {

@@ -92,6 +92,9 @@ class SwapCache {
   // for when frames are too short to wait until the window is finished. The caller holds the
   // window. Returns how many it freed.
   std::uint64_t trim(WindowIndex window) noexcept;
+  // The same for window after window, until about `wanted` frames are free: where nothing can
+  // leave, what rescues left behind would stay for good. Task context.
+  std::uint64_t trim_all(std::uint64_t wanted) noexcept;
 
   // Drops the memory of finished windows and frees their frames; returns how many frames that made
   // free. May keep one for runs, if somebody wanted one. Task context.
@@ -136,6 +139,7 @@ class SwapCache {
   [[nodiscard]] Place& place_at(WindowIndex window, std::uint32_t place) const noexcept {
     return places_[std::uint64_t{window.value} * window_pages_ + place];
   }
+  [[nodiscard]] bool try_hold(Window& record) noexcept;
   bool empty_window(WindowIndex window, std::uint64_t& freed) noexcept;
   bool recycle(WindowIndex window) noexcept;
   void poison(WindowIndex window) noexcept;

@@ -5,11 +5,14 @@
 namespace holdfast::reclaim {
 namespace {
 
-// Steps without progress in a row after which nothing can leave: each looks at up to 256 active
-// pages and tries 64 inactive ones, and others have run in between.
-constexpr int kIdleStepsMax = 16;
-// While another thread has pages on their way to swap, there is something to wait for: that many
-// short waits count as one idle step. (A device that fails for all must still come to an end.)
+// Steps without progress in a row, beyond those that look at everything once, after which nothing
+// can leave: others have run in between.
+constexpr std::uint64_t kIdleStepsMore = 14;
+// Steps in a row that found nothing to try at all, after which nothing can leave: what others had
+// in hand meanwhile has come to its place.
+constexpr int kHopelessMax = 3;
+// While others are at work on pages or frames there is something to wait for: that many short waits
+// count as one idle step. (A device that fails for all must still come to an end.)
 constexpr int kWaitsPerIdleStep = 64;
 constexpr std::uint64_t kShortWaitNs = 100'000;
 // How long the thread sleeps at most: zombies and tiers are looked after even if nobody wakes it.
@@ -70,13 +73,15 @@ void Reclaimer::work() noexcept {
   const sync::EngineScope scope;
   const std::uint64_t high = parts_.pool.watermarks().high;
   parts_.counters.add(space::Count::reclaim_background);
-  int idle = 0;
-  for (int steps = 1; idle < kIdleStepsMax; ++steps) {
+  const std::uint64_t idle_max = scanner_.steps_for_all() + kIdleStepsMore;
+  std::uint64_t idle = 0;
+  for (int steps = 1; idle < idle_max; ++steps) {
     if (stop_.load(std::memory_order_relaxed) || pauses_.load(std::memory_order_relaxed) != 0) {
       return;
     }
     if (parts_.pool.free_count() >= high && !orphans_wait()) return;
     const StepResult result = scanner_.step(false);
+    if (result.hopeless) return;
     idle = result.progress ? 0 : idle + 1;
     if (!result.progress) sync::parking().relax();
     if (steps % kStepsBetweenChores == 0) chores();
@@ -102,32 +107,39 @@ void Reclaimer::chores() noexcept {
   }
 }
 
+bool Reclaimer::others_at_work() noexcept {
+  return scanner_.stepping() != 0 || parts_.pool.counts().reserved != 0;
+}
+
 // A step found nothing to do: waits for others, or counts it. True: nothing can leave any more.
-bool Reclaimer::give_up(int& idle, int idle_max) noexcept {
-  for (int waits = 0; waits < kWaitsPerIdleStep && space_.evictor().writing(); ++waits) {
+bool Reclaimer::give_up(const StepResult& result, Patience& patience) noexcept {
+  const std::uint64_t free = parts_.pool.free_count();
+  int waits = 0;
+  while (waits < kWaitsPerIdleStep && (waits == 0 || others_at_work())) {
     sync::parking().wait(sleeping_, sleeping_.load(std::memory_order_relaxed), kShortWaitNs);
-    if (parts_.pool.free_count() > parts_.pool.watermarks().min) return false;
+    if (parts_.pool.free_count() > free) break;
+    ++waits;
   }
-  sync::parking().relax();
-  return ++idle >= idle_max;
+  patience.hopeless = result.hopeless && !others_at_work() ? patience.hopeless + 1 : 0;
+  if (patience.hopeless >= kHopelessMax) return true;
+  return ++patience.idle >= scanner_.steps_for_all() + kIdleStepsMore;
 }
 
 bool Reclaimer::relieve(std::uint32_t frames) noexcept {
   const std::uint64_t enough = parts_.pool.watermarks().min + std::uint64_t{frames};
   wake();
-  // Where nothing could leave a moment ago, two steps show whether that is still so.
-  const int idle_max = stalled() ? 2 : kIdleStepsMax;
-  for (int idle = 0;;) {
+  for (Patience patience;;) {
     if (parts_.pool.free_count() > enough) {
       stalled_.store(false, std::memory_order_relaxed);
       return true;
     }
-    if (scanner_.step(true).progress) {
-      idle = 0;
+    const StepResult result = scanner_.step(true);
+    if (result.progress) {
+      patience = {};
       continue;
     }
     (void)parts_.swap.maintain();
-    if (give_up(idle, idle_max)) break;
+    if (give_up(result, patience)) break;
   }
   const bool some = parts_.pool.free_count() > parts_.pool.watermarks().min;
   stalled_.store(!some, std::memory_order_relaxed);
@@ -136,11 +148,11 @@ bool Reclaimer::relieve(std::uint32_t frames) noexcept {
 
 std::uint64_t Reclaimer::reclaim(std::uint64_t pages) noexcept {
   std::uint64_t left = 0;
-  for (int idle = 0; left < pages;) {
+  for (Patience patience; left < pages;) {
     const std::uint64_t before = parts_.pool.free_count();
     const StepResult result = scanner_.step(true);
-    if (result.progress) idle = 0;
-    if (!result.progress && give_up(idle, kIdleStepsMax)) break;
+    if (result.progress) patience = {};
+    if (!result.progress && give_up(result, patience)) break;
     const std::uint64_t after = parts_.pool.free_count();
     left += after > before ? after - before : 0;
   }

@@ -53,12 +53,19 @@ class Reclaimer final : public page::PressureSink, public space::MemoryRelief {
   [[nodiscard]] bool stalled() const noexcept { return stalled_.load(std::memory_order_relaxed); }
 
  private:
+  // Steps without progress in a row.
+  struct Patience {
+    std::uint64_t idle = 0;
+    int hopeless = 0;
+  };
+
   static void run_thread(void* self) noexcept;
   void loop() noexcept;
   void work() noexcept;
   void chores() noexcept;
   [[nodiscard]] bool orphans_wait() noexcept;
-  [[nodiscard]] bool give_up(int& idle, int idle_max) noexcept;
+  [[nodiscard]] bool others_at_work() noexcept;
+  [[nodiscard]] bool give_up(const StepResult& result, Patience& patience) noexcept;
 
   space::Parts& parts_;
   space::AddressSpace& space_;

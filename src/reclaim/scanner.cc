@@ -16,16 +16,37 @@ Scanner::Scanner(space::Parts& parts, space::AddressSpace& space) noexcept
                                                parts.pool.pages().size() / kInactiveShare)) {}
 
 StepResult Scanner::step(bool urgent) noexcept {
+  stepping_.fetch_add(1, std::memory_order_relaxed);
   StepResult result = make_free(urgent);
-  if (result.freed > 0) return result;
-  const lru::LruCounts counts = parts_.lru.counts();
-  if (counts.inactive > inactive_target_) {
-    result = write_out_oldest();
+  if (result.freed == 0) result = look(urgent);
+  if (urgent && !result.progress && parts_.pool.counts().warm > 0) {
+    const std::uint64_t freed = parts_.cache->trim_all(space::kWriteOutBatch);
+    if (freed > 0) result = {.freed = freed, .progress = true};
+  }
+  stepping_.fetch_sub(1, std::memory_order_relaxed);
+  return result;
+}
+
+StepResult Scanner::look(bool urgent) noexcept {
+  const std::uint64_t inactive = parts_.lru.counts().inactive;
+  const bool refused = space_.evictor().all_refused(inactive);
+  const bool crowded = inactive > inactive_target_;
+  if (crowded && !refused) {
+    const StepResult result = write_out_oldest();
     if (result.progress) return result;
   }
-  result = unmap_oldest(urgent);
-  if (result.progress) return result;
-  return counts.inactive > 0 ? write_out_oldest() : result;
+  StepResult result = unmap_oldest(urgent);
+  if (result.progress || (crowded && !refused)) return {result.freed, result.progress, false};
+  if (refused) return result;
+  const bool none_active = result.hopeless;
+  result = inactive > 0 ? write_out_oldest() : result;
+  result.hopeless = result.hopeless && none_active;
+  return result;
+}
+
+std::uint64_t Scanner::steps_for_all() noexcept {
+  const lru::LruCounts counts = parts_.lru.counts();
+  return counts.inactive / space::kWriteOutBatch + (counts.active + counts.pending) / kLooksMax + 2;
 }
 
 StepResult Scanner::make_free(bool urgent) noexcept {
@@ -38,27 +59,32 @@ StepResult Scanner::make_free(bool urgent) noexcept {
 StepResult Scanner::write_out_oldest() noexcept {
   FrameIndex frames[space::kWriteOutBatch];
   const std::uint32_t n = parts_.lru.oldest_inactive(frames);
-  const std::uint32_t left = space_.evictor().write_out(std::span(frames, n));
-  // Those that could not leave go behind the others, so that the next step sees something new.
-  if (left == 0 && n > 0) parts_.lru.rotate_inactive(std::span(frames, n));
-  const std::uint64_t freed = left > 0 ? parts_.cache->drop_finished() : 0;
-  return {freed, left > 0};
+  const space::WriteOutResult result = space_.evictor().write_out(std::span(frames, n));
+  if (result.left == 0) {
+    // Those that could not leave go behind the others, so that the next step sees something new.
+    if (n > 0) parts_.lru.rotate_inactive(std::span(frames, n));
+    const std::uint64_t inactive = parts_.lru.counts().inactive;
+    return {.hopeless = !result.busy && space_.evictor().all_refused(inactive)};
+  }
+  return {.freed = parts_.cache->drop_finished(), .progress = true};
 }
 
+// Hopeless: every active page is pinned, or there is no room to unmap one to.
 StepResult Scanner::unmap_oldest(bool urgent) noexcept {
   const lru::LruCounts counts = parts_.lru.counts();
-  const std::uint64_t looks_max =
-      std::min<std::uint64_t>(kLooksMax, counts.active + counts.pending);
-  for (std::uint64_t looks = 0; looks < looks_max; ++looks) {
+  const std::uint64_t all = counts.active + counts.pending;
+  bool pinned_only = all <= kLooksMax;
+  for (std::uint64_t looks = 0; looks < std::min<std::uint64_t>(kLooksMax, all); ++looks) {
     const FrameIndex frame = parts_.lru.oldest_active();
-    if (frame.is_none()) return {};
+    if (frame.is_none()) break;
     const space::UnmapResult result = space_.evictor().unmap_window(frame, urgent);
-    if (result.what == space::Unmapped::no_window) return {};
+    if (result.what == space::Unmapped::no_window) return {.hopeless = true};
     parts_.lru.rotate_active(frame);  // it stays only if it could not leave
-    if (result.what == space::Unmapped::pages) return {0, true};
+    if (result.what == space::Unmapped::pages) return {.progress = true};
     if (result.what == space::Unmapped::failed) return {};
+    pinned_only = pinned_only && result.what == space::Unmapped::pinned;
   }
-  return {};
+  return {.hopeless = pinned_only};
 }
 
 }  // namespace holdfast::reclaim

@@ -7,6 +7,8 @@
 //   3. the window of the oldest active page is unmapped, which makes its pages inactive
 //   4. too few are inactive, but nothing active can leave: the inactive are written out all the
 //   same
+//   5. urgent, and nothing of all this is possible: warm frames are freed before their windows are
+//   finished
 //
 // How many pages are kept inactive is the length of the second chance: a page that is touched in
 // that time is rescued. A 32nd of the frames: long enough to catch what is in use, short enough
@@ -26,6 +28,7 @@ namespace holdfast::reclaim {
 struct StepResult {
   std::uint64_t freed = 0;  // frames that became free
   bool progress = false;    // something moved, even if nothing is free yet
+  bool hopeless = false;    // it looked at everything, and nothing can leave
 };
 
 class Scanner {
@@ -37,8 +40,15 @@ class Scanner {
 
   // How many pages should be inactive.
   [[nodiscard]] std::uint64_t inactive_target() const noexcept { return inactive_target_; }
+  // How many steps without progress have looked at every page once.
+  [[nodiscard]] std::uint64_t steps_for_all() noexcept;
+  // Threads that are in a step now.
+  [[nodiscard]] std::uint32_t stepping() const noexcept {
+    return stepping_.load(std::memory_order_relaxed);
+  }
 
  private:
+  StepResult look(bool urgent) noexcept;
   StepResult write_out_oldest() noexcept;
   StepResult unmap_oldest(bool urgent) noexcept;
   StepResult make_free(bool urgent) noexcept;
@@ -46,6 +56,7 @@ class Scanner {
   space::Parts& parts_;
   space::AddressSpace& space_;
   const std::uint64_t inactive_target_;
+  std::atomic<std::uint32_t> stepping_{0};
 };
 
 }  // namespace holdfast::reclaim

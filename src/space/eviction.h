@@ -5,6 +5,11 @@
 //   write_out      cached pages that nobody rescued are freed: same-filled ones leave a tag, clean
 //                  ones their slot, changed ones are stored first; orphans are just put
 //
+// Pages that swap has no room for go to the end of the inactive list, and are counted. When all
+// that are inactive have been refused, and nothing has been freed since, nothing is left to try:
+// that is what makes "out of memory" quick to say, and true. Until then, what is unmapped newly is
+// tried before them, as it may need no room.
+//
 // The life of an eviction: active ──unmap_window──▶ inactive (cached) ──write_out──▶ warm ──▶ free
 //
 // Context: task, nothing held; async-signal-safe, as a fault may reclaim for itself. Thread-safe:
@@ -36,6 +41,11 @@ struct UnmapResult {
   std::uint32_t pages = 0;
 };
 
+struct WriteOutResult {
+  std::uint32_t left = 0;  // pages that left
+  bool busy = false;       // somebody else was at work on one: it may be possible soon
+};
+
 inline constexpr std::uint32_t kWriteOutBatch = 64;
 
 class Evictor {
@@ -46,13 +56,13 @@ class Evictor {
   UnmapResult unmap_window(FrameIndex frame, bool urgent) noexcept;
 
   // Frees up to kWriteOutBatch inactive pages; the caller has a reference (Holder::caller) of each,
-  // which is put here in any case. Returns how many pages left.
-  std::uint32_t write_out(std::span<const FrameIndex> frames) noexcept;
+  // which is put here in any case.
+  WriteOutResult write_out(std::span<const FrameIndex> frames) noexcept;
 
-  // True while some thread has pages on their way to swap: whoever finds nothing to do for now has
-  // reason to wait. Any context.
-  [[nodiscard]] bool writing() const noexcept {
-    return writing_.load(std::memory_order_relaxed) != 0;
+  // True if swap has refused every inactive page, and nothing has been freed since.
+  [[nodiscard]] bool all_refused(std::uint64_t inactive) const noexcept {
+    return refused_.load(std::memory_order_relaxed) >= inactive &&
+           refused_mark_.load(std::memory_order_relaxed) == parts_.swap.room_mark();
   }
 
  private:
@@ -71,9 +81,14 @@ class Evictor {
   void settle(WriteOutItem& item, swap::StoreItem& stored, WriteOutScratch& scratch) noexcept;
   void gone(page::Page& page, WriteOutScratch& scratch) noexcept;
   std::uint32_t free_gone(WriteOutScratch& scratch) noexcept;
+  void deactivate(std::span<const FrameIndex> frames) noexcept;
+  void note_refused(FrameIndex frame, std::uint64_t mark) noexcept;
 
   Parts& parts_;
   std::atomic<std::uint32_t> writing_{0};  // batches that are being stored now
+  // So many of the youngest inactive pages swap had no room for, while its mark was this one.
+  std::atomic<std::uint64_t> refused_{0};
+  std::atomic<std::uint64_t> refused_mark_{0};
 };
 
 }  // namespace holdfast::space

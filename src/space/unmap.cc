@@ -32,6 +32,7 @@ struct Evictor::UnmapScratch {
   std::uint32_t moved_count;
   std::uint32_t pinned;
   std::uint32_t resident;
+  bool busy;  // somebody else has an entry
   bool failed;
 };
 
@@ -54,6 +55,10 @@ UnmapResult Evictor::unmap_window(FrameIndex frame, bool urgent) noexcept {
   Page& page = parts_.pool.page(frame);
   const page::Owner owner = page.owner();
   if (owner.is_none() || page.state() != PageState::resident) return {};
+  if (page.pins() != 0) {  // its neighbours have their own turn
+    parts_.counters.add(Count::skipped_pinned);
+    return {.what = Unmapped::pinned};
+  }
   RegionRecord& region = parts_.regions.record(owner.region);
   if (!region.enter()) return {};
   UnmapResult result;
@@ -78,11 +83,14 @@ UnmapResult Evictor::unmap_locked(RegionRecord& region, std::uint64_t first, std
   const cache::WindowIndex window = parts_.cache->acquire();
   if (window.is_none()) return {.what = Unmapped::no_window};
   scratch.moved_count = scratch.pinned = scratch.resident = 0;
-  scratch.failed = false;
+  scratch.busy = scratch.failed = false;
   for (std::uint32_t i = 0; i < pages; ++i) {
     Entry& entry = region.entry(first + i);
     scratch.places[i] = Place::barrier;
-    if (!entry.try_lock()) continue;
+    if (!entry.try_lock()) {
+      scratch.busy = true;
+      continue;
+    }
     const EntryValue value = entry.peek();
     scratch.places[i] = Place::hole;
     if (value.kind() != EntryKind::resident) continue;
@@ -102,7 +110,7 @@ UnmapResult Evictor::unmap_locked(RegionRecord& region, std::uint64_t first, std
     from = to + 1;
   }
   // On the inactive list before their entries open: a rescue takes them from there.
-  parts_.lru.deactivate(std::span(scratch.moved, scratch.moved_count));
+  deactivate(std::span(scratch.moved, scratch.moved_count));
   for (std::uint32_t i = 0; i < pages; ++i) {
     Entry& entry = region.entry(first + i);
     if (scratch.places[i] == Place::barrier) continue;
@@ -121,7 +129,19 @@ UnmapResult Evictor::unmap_locked(RegionRecord& region, std::uint64_t first, std
     return {.what = Unmapped::pages, .pages = scratch.moved_count};
   }
   if (scratch.failed) return {.what = Unmapped::failed};
-  return {.what = scratch.pinned > 0 ? Unmapped::pinned : Unmapped::busy};
+  return {.what = scratch.pinned > 0 && !scratch.busy ? Unmapped::pinned : Unmapped::busy};
+}
+
+void Evictor::deactivate(std::span<const FrameIndex> frames) noexcept {
+  if (refused_.load(std::memory_order_relaxed) == 0) return parts_.lru.deactivate(frames);
+  parts_.lru.deactivate_first(frames);
+  // Of those that were refused, some have been rescued since: at most the others are left.
+  const std::uint64_t inactive = parts_.lru.counts().inactive;
+  const std::uint64_t most = inactive > frames.size() ? inactive - frames.size() : 0;
+  std::uint64_t refused = refused_.load(std::memory_order_relaxed);
+  while (refused > most &&
+         !refused_.compare_exchange_weak(refused, most, std::memory_order_relaxed)) {
+  }
 }
 
 // Removes [from, to) of the window from its mapping; all its entries are locked by us. Holes are

@@ -27,20 +27,24 @@ struct Evictor::WriteOutScratch {
   WriteOutItem items[kWriteOutBatch];
   swap::StoreItem stores[kWriteOutBatch];
   std::uint32_t count;
+  bool busy;
+  std::uint64_t mark;  // of swap, before the stores
   Page* leaving[kWriteOutBatch];
   PageIndex leaving_index[kWriteOutBatch];
   std::uint32_t leaving_count;
 };
 
-std::uint32_t Evictor::write_out(std::span<const FrameIndex> frames) noexcept {
+WriteOutResult Evictor::write_out(std::span<const FrameIndex> frames) noexcept {
   HF_DCHECK(frames.size() <= kWriteOutBatch);
   StagingBuffer buffer(parts_.staging);
   auto& scratch = buffer.as<WriteOutScratch>();
   scratch.count = 0;
   scratch.leaving_count = 0;
+  scratch.busy = false;
   writing_.fetch_add(1, std::memory_order_relaxed);
   for (const FrameIndex frame : frames) consider(frame, scratch);
   if (scratch.count > 0) {
+    scratch.mark = parts_.swap.room_mark();
     parts_.swap.store(std::span(scratch.stores, scratch.count), page::Priority::reclaim);
     for (std::uint32_t i = 0; i < scratch.count; ++i) {
       settle(scratch.items[i], scratch.stores[i], scratch);
@@ -48,7 +52,7 @@ std::uint32_t Evictor::write_out(std::span<const FrameIndex> frames) noexcept {
   }
   const std::uint32_t freed = free_gone(scratch);
   writing_.fetch_sub(1, std::memory_order_relaxed);
-  return freed;
+  return {.left = freed, .busy = scratch.busy};
 }
 
 // Looks at one inactive page: frees it if it needs no store, else adds it to the batch. The
@@ -75,6 +79,7 @@ void Evictor::consider(FrameIndex frame, WriteOutScratch& scratch) noexcept {
   if (in_range) item.entry = &region->entry(owner.index.value);
   if (!in_range || !item.entry->try_lock()) {
     parts_.counters.add(Count::skipped_busy);
+    scratch.busy = true;
     parts_.pool.put(page, Holder::caller);
     region->leave();
     return;
@@ -83,6 +88,7 @@ void Evictor::consider(FrameIndex frame, WriteOutScratch& scratch) noexcept {
   if (item.entry->peek() != EntryValue::cached(frame) || page.state() != PageState::cached ||
       page.count() != 2) {
     parts_.counters.add(Count::skipped_rescued);
+    scratch.busy = true;
     // Rescued while it was on its way to the inactive list: it belongs on the active one.
     if (item.entry->peek() == EntryValue::resident(frame)) parts_.lru.activate(frame);
     item.entry->unlock();
@@ -151,6 +157,7 @@ void Evictor::settle(WriteOutItem& item, swap::StoreItem& stored,
     parts_.counters.add(Count::evicted_written);
     leaves = true;
   } else if (still_there) {
+    if (stored.error.code == Errc::swap_full) note_refused(frame, scratch.mark);
     page.to(PageState::cached);  // it stays where it is: nothing is lost
     item.entry->unlock();
     parts_.counters.add(Count::write_out_failed);
@@ -167,6 +174,17 @@ void Evictor::settle(WriteOutItem& item, swap::StoreItem& stored,
     parts_.pool.put(page, Holder::caller);
   }
   item.region->leave();
+}
+
+// Called with the page's entry locked, before anybody else can try it again: who does is told by
+// its state. While another batch is stored the refusal says little: room may be on its way back.
+void Evictor::note_refused(FrameIndex frame, std::uint64_t mark) noexcept {
+  parts_.lru.rotate_inactive(std::span(&frame, 1));
+  const bool others = writing_.load(std::memory_order_relaxed) > 1;
+  if (refused_mark_.exchange(mark, std::memory_order_relaxed) != mark || others) {
+    refused_.store(0, std::memory_order_relaxed);
+  }
+  refused_.fetch_add(others ? 0 : 1, std::memory_order_relaxed);
 }
 
 // No entry refers to the page any more. Of several reclaimers that come to that conclusion about an
