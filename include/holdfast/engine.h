@@ -59,7 +59,8 @@ class Engine {
 
   // Pins [address, address + length): brings it in, keeps it resident and unmoved until unpinned.
   // Any alignment; whole pages are pinned. On resident pages a few atomic operations and no system
-  // call. Errors: not_mapped (outside any region, or across two), pins_exceeded (value: pages that
+  // call. Task context; on resident pages any context. Errors: interrupt_context (a page is not
+  // resident), not_mapped (outside any region, or across two), pins_exceeded (value: pages that
   // are pinned already; limit: the most), out_of_memory, io_error, corrupted.
   [[nodiscard]] virtual Expected<Pin> pin(const void* address, std::size_t length) = 0;
 
