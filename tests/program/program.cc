@@ -112,6 +112,7 @@ void Program::finish() {
   unmap_everything();
   check_quiet("when all regions are gone");
   check_budget();
+  check_no_corruption();
   probes_.add(engine_->stats());
   engine_ = nullptr;
   owned_engine_.reset();

@@ -92,6 +92,7 @@ class Program {
   void unmap_everything();
   void check_quiet(const char* when);
   void check_budget();
+  void check_no_corruption();
   void check_nothing_left();
   void on_interrupt();
   void try_forbidden();

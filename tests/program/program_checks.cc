@@ -118,6 +118,16 @@ void Program::check_budget() {
   }
 }
 
+// What the engine caught by its hashes and mended by asking again is a bug too, unless the device
+// was made to lie.
+void Program::check_no_corruption() {
+  const std::uint64_t mismatches = engine_->stats().hash_mismatches;
+  if (mismatches == 0) return;
+  if (machine_.failures().injected(sys::FailureKind::file_corrupt) > 0) return;
+  fail_with("%llu pages from swap do not have their hash, and no device lied",
+            static_cast<unsigned long long>(mismatches));
+}
+
 void Program::check_nothing_left() {
   if (machine_.resident_bytes() != 0) {
     fail_with("%llu bytes are resident when the engine is gone",

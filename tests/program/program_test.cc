@@ -1,5 +1,6 @@
-// Random programs by the thousand. HOLDFAST_SIM_SEEDS=N says how many (default 2000),
-// HOLDFAST_SIM_FIRST=F where to begin (default 1), HOLDFAST_SEED=x replays exactly one.
+// Random programs by the thousand. HOLDFAST_SIM_SEEDS=N says how many (default 8000, times
+// HOLDFAST_SEED_FACTOR), HOLDFAST_SIM_FIRST=F where to begin (default 1), HOLDFAST_SEED=x replays
+// exactly one. A proof of 10^5: HOLDFAST_SIM_SEEDS=100000 ctest -R whatever_the_seed -j 2
 #include <gtest/gtest.h>
 
 #include <unistd.h>
@@ -17,6 +18,14 @@ namespace {
 std::uint64_t from_environment(const char* variable, std::uint64_t otherwise) {
   const char* text = std::getenv(variable);
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 0);
+}
+
+// `usual` times HOLDFAST_SEED_FACTOR, at least 1.
+std::uint64_t scaled(std::uint64_t usual) {
+  const char* text = std::getenv("HOLDFAST_SEED_FACTOR");
+  const double factor = text == nullptr ? 1.0 : std::strtod(text, nullptr);
+  return std::max<std::uint64_t>(1,
+                                 static_cast<std::uint64_t>(static_cast<double>(usual) * factor));
 }
 
 // A failed HF_CHECK aborts: say which seed it was, and what the program had been doing.
@@ -86,13 +95,22 @@ void print(const ProgramProbes& p) {
       n(p.written_back), n(p.hash_mismatches), n(p.write_out_failed));
 }
 
-TEST_F(RandomPrograms, agree_with_plain_memory_whatever_the_seed) {
+// The seeds in equal parts, so that ctest can run them side by side.
+constexpr std::uint64_t kParts = 4;
+class PartsOfRandomPrograms : public RandomPrograms,
+                              public testing::WithParamInterface<std::uint64_t> {};
+
+TEST_P(PartsOfRandomPrograms, agree_with_plain_memory_whatever_the_seed) {
   if (std::getenv("HOLDFAST_SEED") != nullptr) {
-    run(ProgramShape::draw(from_environment("HOLDFAST_SEED", 0)));
+    // One part is enough, and the seed says which.
+    const std::uint64_t seed = from_environment("HOLDFAST_SEED", 0);
+    if (seed % kParts == GetParam()) run(ProgramShape::draw(seed));
     return;
   }
-  const std::uint64_t seeds = from_environment("HOLDFAST_SIM_SEEDS", 2000);
-  const std::uint64_t first = from_environment("HOLDFAST_SIM_FIRST", 1);
+  const std::uint64_t all = from_environment("HOLDFAST_SIM_SEEDS", scaled(8000));
+  const std::uint64_t part_begin = all * GetParam() / kParts;
+  const std::uint64_t seeds = all * (GetParam() + 1) / kParts - part_begin;
+  const std::uint64_t first = from_environment("HOLDFAST_SIM_FIRST", 1) + part_begin;
   for (std::uint64_t seed = first; seed < first + seeds && !HasFailure(); ++seed) {
     run(ProgramShape::draw(seed));
   }
@@ -114,6 +132,9 @@ TEST_F(RandomPrograms, agree_with_plain_memory_whatever_the_seed) {
   EXPECT_LT(sum_.creations_failed, sum_.programs / 4);
 }
 
+INSTANTIATE_TEST_SUITE_P(Part, PartsOfRandomPrograms,
+                         testing::Range(std::uint64_t{0}, std::uint64_t{kParts}));
+
 TEST_F(RandomPrograms, run_the_same_way_twice) {
   const std::uint64_t first = from_environment("HOLDFAST_SEED", 1);
   const std::uint64_t count = std::getenv("HOLDFAST_SEED") != nullptr ? 1 : 50;
@@ -130,7 +151,7 @@ class ExactFailures : public RandomPrograms,
                       public testing::WithParamInterface<sys::FailureKind> {};
 
 TEST_P(ExactFailures, at_every_place_are_ridden_out_or_told) {
-  const std::uint64_t places_max = from_environment("HOLDFAST_SIM_PLACES", 400);
+  const std::uint64_t places_max = from_environment("HOLDFAST_SIM_PLACES", scaled(400));
   const std::uint64_t seed = from_environment("HOLDFAST_SEED", 42);
   for (const sys::Repeat repeat : {sys::Repeat::once, sys::Repeat::forever}) {
     // A retry of EAGAIN for ever is no machine's failure but a hang, and not ours to end.
