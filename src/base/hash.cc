@@ -1,14 +1,14 @@
 #include "base/hash.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+#include <xxh_x86dispatch.h>
 
 #include "base/units.h"
 
 namespace holdfast::base {
 
 Hash128 hash_page(const std::byte* page) noexcept {
-  const XXH128_hash_t hash = XXH3_128bits(page, kPageSize);
+  // The library picks SSE2, AVX2 or AVX-512 once, by cpuid: no allocation, no lock.
+  const XXH128_hash_t hash = XXH3_128bits_dispatch(page, kPageSize);
   return {hash.low64, hash.high64};
 }
 

@@ -114,11 +114,7 @@ Expected<Region> PagingEngine::map_anonymous(std::uint64_t bytes, std::uint64_t 
 }
 
 Expected<Pin> PagingEngine::pin(const void* address, std::size_t length) {
-  const auto first = reinterpret_cast<Address>(address);
-  TRY_VOID(space_->pin(first, length));
-  const Address first_page = first & ~(kPageSize - 1);
-  return Pin(&*space_, first_page,
-             pages_for(first - first_page + (length == 0 ? 1 : length)).value);
+  return space_->pin(reinterpret_cast<Address>(address), length);
 }
 
 std::uint64_t PagingEngine::reclaim(std::uint64_t pages) {

@@ -28,10 +28,11 @@ std::uint64_t minimum_budget(std::uint32_t window_pages) {
 static_assert(Engine::kMinimumBudget == 4 * 512 * kPageSize);
 
 // min keeps enough frames for the compressed memory of one batch of write-out; low gives the
-// reclaimer time to answer; between low and high it works. A 64th each: 3 % of the frames stand
-// free at most, and a burst of faults of some milliseconds finds frames.
+// reclaimer time to answer; between low and high it works. What stands free serves nobody, so the
+// steps are small where there are many frames: a window (512) makes one, and a burst of faults of a
+// millisecond finds frames.
 page::Watermarks watermarks(std::uint32_t frames) {
-  const std::uint32_t step = std::max(8U, frames / 64);
+  const std::uint32_t step = std::max(8U, std::min(frames / 64, 256 + frames / 512));
   page::Watermarks marks;
   marks.min = std::max(8U, std::min(frames / 32, 128 + frames / 512));
   marks.low = marks.min + step;

@@ -35,7 +35,7 @@ Expected<std::unique_ptr<FramePool>> FramePool::create(sys::Machine& machine,
                  .limit = least,
                  .remedy = "a larger memory budget"});
   }
-  const Address table = TRY(machine.reserve(table_bytes(options), kPageSize, sys::Purpose::table));
+  const Address table = TRY(machine.reserve(table_bytes(options), kHugeSize, sys::Purpose::table));
   const PageCount frames(options.frames);
   // Home addresses as aligned as the largest block is.
   const auto home = machine.reserve(frames.bytes(), kHugeSize, sys::Purpose::pool);

@@ -4,7 +4,7 @@
 
 namespace holdfast::reclaim {
 namespace {
-constexpr std::uint64_t kInactiveShare = 32;
+constexpr std::uint64_t kInactiveShare = 128;
 // Active pages looked at in one step before it gives up: pinned, busy and recent ones are rotated.
 constexpr std::uint32_t kLooksMax = 256;
 }  // namespace
@@ -12,7 +12,7 @@ constexpr std::uint32_t kLooksMax = 256;
 Scanner::Scanner(space::Parts& parts, space::AddressSpace& space) noexcept
     : parts_(parts),
       space_(space),
-      inactive_target_(std::max<std::uint64_t>(parts.window_pages,
+      inactive_target_(std::max<std::uint64_t>(2 * parts.window_pages,
                                                parts.pool.pages().size() / kInactiveShare)) {}
 
 StepResult Scanner::step(bool urgent) noexcept {

@@ -54,9 +54,10 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   std::uint64_t sweep_zombies() noexcept;
 
   // --- pins ---
-  [[nodiscard]] Expected<void> pin(Address address, std::uint64_t length);
+  [[nodiscard]] Expected<Pin> pin(Address address, std::uint64_t length);
   // Any context, lock-free.
-  void unpin(std::uintptr_t first_page_address, std::uint64_t pages) noexcept override;
+  void unpin(std::uintptr_t first_page_address, std::uint64_t pages,
+             std::uintptr_t page) noexcept override;
   // Pages with pins now, each once: a scan of all frames.
   [[nodiscard]] std::uint64_t pinned_pages() noexcept;
 
@@ -92,8 +93,9 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   std::uint64_t sweep(RegionRecord& region) noexcept;
 
   // pinning.cc
-  [[nodiscard]] bool try_pin_page(RegionRecord& region, std::uint64_t index) noexcept;
-  Expected<void> pin_slowly(RegionRecord& region, std::uint64_t index, std::uint64_t left);
+  [[nodiscard]] page::Page* try_pin_page(RegionRecord& region, std::uint64_t index) noexcept;
+  void unpin_page(page::Page& page) noexcept;
+  Expected<page::Page*> pin_slowly(RegionRecord& region, std::uint64_t index, std::uint64_t left);
   [[nodiscard]] Error too_many_pins(std::uint64_t wanted) noexcept;
 
   // faults

@@ -11,20 +11,20 @@ namespace holdfast::space {
 
 using page::Page;
 
-bool AddressSpace::try_pin_page(RegionRecord& region, std::uint64_t index) noexcept {
+Page* AddressSpace::try_pin_page(RegionRecord& region, std::uint64_t index) noexcept {
   const Entry& entry = region.entry(index);
   EntryValue value;
-  if (!entry.unlocked_value(value) || value.kind() != EntryKind::resident) return false;
+  if (!entry.unlocked_value(value) || value.kind() != EntryKind::resident) return nullptr;
   Page& page = parts_.pool.page(value.frame());
-  if (!parts_.pool.try_pin(page)) return false;
+  if (!parts_.pool.try_pin(page)) return nullptr;
   HF_INTERLEAVE();
   EntryValue again;
-  if (entry.unlocked_value(again) && again == value) return true;
+  if (entry.unlocked_value(again) && again == value) return &page;
   parts_.pool.unpin(page);
-  return false;
+  return nullptr;
 }
 
-Expected<void> AddressSpace::pin(Address address, std::uint64_t length) {
+Expected<Pin> AddressSpace::pin(Address address, std::uint64_t length) {
   RegionRecord* region = parts_.regions.find(address);
   const Address last = address + (length == 0 ? 0 : length - 1);
   if (region == nullptr || region->state() != RegionRecord::State::live || last < address ||
@@ -39,20 +39,25 @@ Expected<void> AddressSpace::pin(Address address, std::uint64_t length) {
   }
   const std::uint64_t first = region->index_of(address);
   const std::uint64_t end = region->index_of(last) + 1;
+  if (end - first == 1) {
+    Page* page = try_pin_page(*region, first);
+    if (page == nullptr) page = TRY(pin_slowly(*region, first, 1));
+    return Pin(this, region->address_of(first), 1, reinterpret_cast<std::uintptr_t>(page));
+  }
   if (end - first > pins_limit()) return fail(too_many_pins(end - first));
   for (std::uint64_t index = first; index < end; ++index) {
-    if (try_pin_page(*region, index)) continue;
+    if (try_pin_page(*region, index) != nullptr) continue;
     if (const auto pinned = pin_slowly(*region, index, end - index); !pinned) {
-      unpin(region->address_of(first), index - first);
-      return pinned;
+      unpin(region->address_of(first), index - first, 0);
+      return std::unexpected(pinned.error());
     }
   }
-  return {};
+  return Pin(this, region->address_of(first), end - first, 0);
 }
 
 // Brings the page in until it holds still long enough to be pinned.
-Expected<void> AddressSpace::pin_slowly(RegionRecord& region, std::uint64_t index,
-                                        std::uint64_t left) {
+Expected<Page*> AddressSpace::pin_slowly(RegionRecord& region, std::uint64_t index,
+                                         std::uint64_t left) {
   if (sync::in_interrupt()) {
     parts_.counters.add(Count::refused_interrupt);
     return fail({.code = Errc::interrupt_context,
@@ -63,7 +68,7 @@ Expected<void> AddressSpace::pin_slowly(RegionRecord& region, std::uint64_t inde
   }
   const sync::EngineScope scope;
   if (!region.enter()) return fail({.code = Errc::not_mapped, .doing = "pin"});
-  Expected<void> result;
+  Expected<Page*> result = nullptr;
   do {
     RunPlan plan = FaultServer::plan_for(region, index);
     if (plan.stride == 1 || plan.pages == 1) {
@@ -78,23 +83,32 @@ Expected<void> AddressSpace::pin_slowly(RegionRecord& region, std::uint64_t inde
       result = fail(short_of_frames && pinned > 0 ? too_many_pins(left) : pages.error());
       break;
     }
-  } while (!try_pin_page(region, index));
+    result = try_pin_page(region, index);
+  } while (*result == nullptr);
   region.leave();
   return result;
 }
 
-void AddressSpace::unpin(std::uintptr_t first_page_address, std::uint64_t pages) noexcept {
+void AddressSpace::unpin(std::uintptr_t first_page_address, std::uint64_t pages,
+                         std::uintptr_t page) noexcept {
+  if (page != 0) return unpin_page(*reinterpret_cast<Page*>(page));
+  if (pages == 0) return;
   RegionRecord* region = parts_.regions.find(first_page_address);
   HF_CHECK2(region != nullptr, first_page_address, pages);
   const std::uint64_t first = region->index_of(first_page_address);
   for (std::uint64_t i = 0; i < pages; ++i) {
     const EntryValue value = region->entry(first + i).peek();
     HF_DCHECK2(value.kind() == EntryKind::resident, first + i, value.raw());
-    parts_.pool.unpin(parts_.pool.page(value.frame()));
+    unpin_page(parts_.pool.page(value.frame()));
   }
+}
+
+void AddressSpace::unpin_page(Page& page) noexcept {
+  const RegionRecord& region = parts_.regions.record(page.owner().region);
+  parts_.pool.unpin(page);
   // The region is gone but for its pinned pages: the reclaimer's thread looks whether it can
   // follow.
-  if (region->state() == RegionRecord::State::zombie && parts_.reclaimer != nullptr) {
+  if (region.state() == RegionRecord::State::zombie && parts_.reclaimer != nullptr) {
     parts_.reclaimer->wake();
   }
 }

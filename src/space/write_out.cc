@@ -214,7 +214,7 @@ std::uint32_t Evictor::free_gone(WriteOutScratch& scratch) noexcept {
     // Frames come back when their window is finished. Where they are so short that storing the rest
     // of it could fail for want of compressed memory, they come back now.
     const bool trims = window != Page::kNoPoolWindow && next != window &&
-                       parts_.pool.free_count() < parts_.pool.watermarks().low;
+                       parts_.pool.free_count() < parts_.pool.watermarks().min;
     if (trims) parts_.cache->hold(cache::WindowIndex(window));
     parts_.pool.put(page, Holder::caller);
     free_unlisted(parts_, page, scratch.leaving_index[i]);

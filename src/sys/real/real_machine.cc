@@ -40,9 +40,12 @@ int errno_of(Call call) noexcept {
 // The kernel's own choice of backing: no huge pages (a page is the unit of everything, and MOVE
 // splits a huge one at 0.4 ms), and, but for tables, nothing for a fork to inherit: pages shared
 // with a child cannot be moved (EBUSY) until each has been written to again.
-int advise(Address address, std::uint64_t bytes, Purpose purpose) noexcept {
-  // EINVAL: a kernel without huge pages. There is nothing to turn off then.
-  ::madvise(pointer(address), bytes, MADV_NOHUGEPAGE);
+// A table that asks for it by its alignment is read at random by every pin: in a virtual machine
+// each miss of the TLB costs two walks, so it may have huge pages.
+int advise(Address address, std::uint64_t bytes, std::uint64_t align, Purpose purpose) noexcept {
+  const bool huge = purpose == Purpose::table && align >= kHugeSize && bytes >= kHugeSize;
+  // EINVAL: a kernel without huge pages. There is nothing to turn on or off then.
+  ::madvise(pointer(address), bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   if (purpose == Purpose::table) return 0;
   return ::madvise(pointer(address), bytes, MADV_DONTFORK) == 0 ? 0 : errno;
 }
@@ -74,7 +77,7 @@ class RealMachine final : public Machine {
     const std::uint64_t before = address - first;
     if (before != 0) ::munmap(map, before);
     if (slack != before) ::munmap(pointer(address + bytes), slack - before);
-    if (const int error = advise(address, bytes, purpose); error != 0) {
+    if (const int error = advise(address, bytes, align, purpose); error != 0) {
       ::munmap(pointer(address), bytes);
       return fail(reserve_error(error, bytes));
     }
