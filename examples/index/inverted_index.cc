@@ -32,30 +32,39 @@ void InvertedIndex::add(std::string_view name, std::string_view text) {
   const auto document = static_cast<std::uint32_t>(names_.size());
   names_.emplace_back(name);
   for (const auto& [word, count] : counts) {
-    auto term = collected_.find(word);
-    if (term == collected_.end()) term = collected_.try_emplace(std::string(word)).first;
-    term->second.push_back({document, count});
+    auto known = collected_words_.find(word);
+    if (known == collected_words_.end()) {
+      const auto number = static_cast<std::uint32_t>(collected_words_.size());
+      known = collected_words_.try_emplace(std::string(word), number).first;
+    }
+    collected_.push_back({known->second, {document, count}});
   }
   postings_ += counts.size();
-  collected_postings_ += counts.size();
-  if (collected_postings_ >= kBatch) flush();
+  if (collected_.size() >= kBatch) flush();
 }
 
 // In alphabetical order: words that were new in one batch lie in that order in memory, and so every
 // later batch walks through them from one end to the other.
 void InvertedIndex::flush() {
-  std::vector<std::string_view> words;
-  words.reserve(collected_.size());
-  for (const auto& [word, postings] : collected_) words.push_back(word);
+  std::vector<std::pair<std::string_view, std::uint32_t>> words(collected_words_.begin(),
+                                                                collected_words_.end());
   std::sort(words.begin(), words.end());
-  for (const std::string_view word : words) {
+  std::vector<std::uint32_t> rank(words.size());
+  for (std::uint32_t i = 0; i < words.size(); ++i) rank[words[i].second] = i;
+  std::sort(collected_.begin(), collected_.end(), [&](const Collected& a, const Collected& b) {
+    return std::pair(rank[a.word], a.posting.document) <
+           std::pair(rank[b.word], b.posting.document);
+  });
+  auto next = collected_.begin();
+  for (const auto& [word, number] : words) {
     auto term = terms_.find(word);
     if (term == terms_.end()) term = terms_.try_emplace(std::pmr::string(word)).first;
-    const std::vector<Posting>& postings = collected_.find(word)->second;
-    term->second.insert(term->second.end(), postings.begin(), postings.end());
+    for (; next != collected_.end() && next->word == number; ++next) {
+      term->second.push_back(next->posting);
+    }
   }
-  collected_.clear();
-  collected_postings_ = 0;
+  collected_words_.clear();
+  collected_.clear();  // keeps its memory for the next batch
 }
 
 std::vector<Hit> InvertedIndex::search(std::string_view words, std::size_t limit) const {

@@ -28,8 +28,7 @@ struct Hit {
 
 class InvertedIndex {
  public:
-  static constexpr std::size_t kBatch = 256
-                                        << 10;  // postings: about 10 MiB while they are collected
+  static constexpr std::size_t kBatch = 256 << 10;  // postings that are collected: about 8 MiB
 
   explicit InvertedIndex(std::pmr::memory_resource* memory) : names_(memory), terms_(memory) {}
 
@@ -59,8 +58,13 @@ class InvertedIndex {
   using Terms =
       std::pmr::unordered_map<std::pmr::string, std::pmr::vector<Posting>, Hash, std::equal_to<>>;
 
-  std::unordered_map<std::string, std::vector<Posting>, Hash, std::equal_to<>> collected_;
-  std::size_t collected_postings_ = 0;
+  struct Collected {
+    std::uint32_t word;  // its number in collected_words_
+    Posting posting;
+  };
+  std::unordered_map<std::string, std::uint32_t, Hash, std::equal_to<>> collected_words_;
+  std::vector<Collected> collected_;
+
   std::pmr::vector<std::pmr::string> names_;
   Terms terms_;
   std::uint64_t postings_ = 0;

@@ -83,6 +83,7 @@ void build_managed(const Settings& settings, Corpus& corpus, holdfast::Engine& e
                     engine.stats().faults);
     }
   }
+  index.flush();
   progress.finish();
   std::printf(
       "managed memory: %llu documents, %llu terms, %llu postings, index %.1f MiB "
