@@ -146,9 +146,10 @@ bool StackedSwap::maintain() noexcept {
 bool StackedSwap::move(unsigned tier, Reason reason) noexcept {
   Tier& from = *tiers_[tier];
   const bool down = reason == Reason::write_back;
-  // Where the tiers below had no room, and nothing has been freed since, they have none now.
+  // Where the target had no room, and nothing has been freed since, it has none now.
   const std::uint64_t mark = room_mark() + 1;
-  if (down && futile_[tier] == mark) return false;
+  std::uint64_t& futile = futile_[static_cast<std::size_t>(reason)][tier];
+  if (futile == mark) return false;
   std::array<std::uint32_t, kBlocksMoved> units;
   std::size_t most = kBlocksMoved;
   // A crowded file has room for one victim at a time: the cluster kept for that.
@@ -163,7 +164,7 @@ bool StackedSwap::move(unsigned tier, Reason reason) noexcept {
   for (std::uint32_t i = 0; i < chosen; ++i) from.restore(units[i]);
   if (down) written_back_.fetch_add(session.moved(), std::memory_order_relaxed);
   releases_.fetch_add(session.moved(), std::memory_order_release);
-  if (down) futile_[tier] = session.moved() == 0 ? mark : 0;
+  futile = session.moved() == 0 ? mark : 0;
   return session.moved() != 0 && from.wants(reason);
 }
 

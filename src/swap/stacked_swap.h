@@ -65,8 +65,8 @@ class StackedSwap final : public Swap, private ReadSink {
   SlotMap slots_;
   std::atomic<bool> maintaining_{false};
   std::atomic<std::uint64_t> releases_{0};  // images freed or moved
-  std::array<std::uint64_t, kTiersMax>
-      futile_{};  // the mover's own: room_mark() + 1 in vain; 0: no
+  // The mover's own, for each reason: room_mark() + 1 when nothing could be moved; 0: some was.
+  std::array<std::array<std::uint64_t, kTiersMax>, 2> futile_{};
   std::atomic<std::uint64_t> hash_mismatches_{0}, written_back_{0}, incompressible_{0};
 };
 
