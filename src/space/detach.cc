@@ -181,7 +181,9 @@ void AddressSpace::detach_entry(Entry& entry, DetachScratch& scratch, std::uint3
 }
 
 void AddressSpace::orphan_chunk(DetachScratch& scratch) noexcept {
+  if (scratch.orphan_count == 0) return;
   parts_.lru.deactivate_first(std::span(scratch.orphans, scratch.orphan_count));
+  evictor_.note_orphans();
 }
 
 std::uint64_t AddressSpace::sweep_zombies() noexcept {

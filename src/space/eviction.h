@@ -59,6 +59,9 @@ class Evictor {
   // which is put here in any case.
   WriteOutResult write_out(std::span<const FrameIndex> frames) noexcept;
 
+  // Pages became orphans: they need no room in swap, and are the next that the scan sees.
+  void note_orphans() noexcept { refused_.store(0, std::memory_order_relaxed); }
+
   // True if swap has refused every inactive page, and nothing has been freed since.
   [[nodiscard]] bool all_refused(std::uint64_t inactive) const noexcept {
     return refused_.load(std::memory_order_relaxed) >= inactive &&
