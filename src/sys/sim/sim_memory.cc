@@ -34,6 +34,9 @@ bool SimMemory::is_fake(Address address) noexcept {
 }
 
 SimMemory::~SimMemory() {
+  for (std::byte* ghost : ghosts_) {
+    if (ghost != nullptr) give_sim_page(ghost);
+  }
   for (const auto& range : reserved_.all()) {
     if (range.value == Purpose::table) {
       munmap(reinterpret_cast<void*>(range.begin), range.end - range.begin);
@@ -86,17 +89,24 @@ std::uint64_t SimMemory::drop_pages(Address address, std::uint64_t bytes) {
   const std::uint64_t count = bytes >> kPageShift;
   if (count > pages_.size() * 4) {  // a vast range: look at what there is instead
     const std::vector<std::uint64_t> numbers = pages_.numbers_in(first, first + count);
-    for (std::uint64_t n : numbers) give_sim_page(pages_.remove(n));
+    for (std::uint64_t n : numbers) bury(pages_.remove(n));
     return numbers.size();
   }
   std::uint64_t dropped = 0;
   for (std::uint64_t n = first; n < first + count; ++n) {
     if (std::byte* page = pages_.remove(n); page != nullptr) {
-      give_sim_page(page);
+      bury(page);
       ++dropped;
     }
   }
   return dropped;
+}
+
+void SimMemory::bury(std::byte* page) noexcept {
+  std::memset(page, 0, kPageSize);
+  std::byte*& ghost = ghosts_[buried_++ % ghosts_.size()];
+  if (ghost != nullptr) give_sim_page(ghost);
+  ghost = page;
 }
 
 std::uint64_t SimMemory::remap_out(Address to, Address from, std::uint64_t bytes) {

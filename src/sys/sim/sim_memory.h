@@ -4,11 +4,15 @@
 // one crashes, so that only Machine::view() and SimMachine::load/store can be the way in. Their
 // pages are host buffers that come and go with the simulated mapping; a buffer's address is stable
 // until its page leaves, also while the page is carried from one address to another.
-// Purpose::table is ordinary host memory, and view() of it is the address itself.
+// A page that was dropped reads as zeros for a while through a view from before, as its address
+// does on the real machine: a write-out may still be reading what was rescued and freed meanwhile,
+// and throws its image away afterwards. Purpose::table is ordinary host memory, and view() of it is
+// the address itself.
 //
 // Scheduling: nothing here is a scheduling point; each call is atomic among simulated threads.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -58,10 +62,13 @@ class SimMemory {
 
  private:
   std::uint64_t drop_pages(Address address, std::uint64_t bytes);
+  void bury(std::byte* page) noexcept;
   [[nodiscard]] static bool is_fake(Address address) noexcept;
 
   SimRanges<Purpose> reserved_;
   SimPages pages_;
+  std::array<std::byte*, 256> ghosts_{};  // dropped pages, a ring: still readable
+  std::size_t buried_ = 0;
   std::uint64_t peak_pages_ = 0;
   Address next_fake_ = 0;  // offset from the first simulated address; only grows
 };
