@@ -114,7 +114,12 @@ Expected<Region> PagingEngine::map_anonymous(std::uint64_t bytes, std::uint64_t 
 }
 
 Expected<Pin> PagingEngine::pin(const void* address, std::size_t length) {
-  return space_->pin(reinterpret_cast<Address>(address), length);
+  const auto first = reinterpret_cast<Address>(address);
+  const auto page = space_->pin(first, length);
+  if (!page) return std::unexpected(page.error());
+  const Address last = first + (length == 0 ? 0 : length - 1);
+  const std::uint64_t pages = (last >> kPageShift) - (first >> kPageShift) + 1;
+  return Pin(&*space_, first & ~(kPageSize - 1), pages, *page);
 }
 
 std::uint64_t PagingEngine::reclaim(std::uint64_t pages) {

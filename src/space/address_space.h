@@ -54,10 +54,12 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   std::uint64_t sweep_zombies() noexcept;
 
   // --- pins ---
-  [[nodiscard]] Expected<Pin> pin(Address address, std::uint64_t length);
+  // Pins every page of the range. What it returns spares the unpin of a single page its way through
+  // the tables: hand it to unpin() as `page` (0: more than one page).
+  [[nodiscard]] Expected<std::uintptr_t> pin(Address address, std::uint64_t length);
   // Any context, lock-free.
   void unpin(std::uintptr_t first_page_address, std::uint64_t pages,
-             std::uintptr_t page) noexcept override;
+             std::uintptr_t page = 0) noexcept override;
   // Pages with pins now, each once: a scan of all frames.
   [[nodiscard]] std::uint64_t pinned_pages() noexcept;
 

@@ -24,7 +24,7 @@ Page* AddressSpace::try_pin_page(RegionRecord& region, std::uint64_t index) noex
   return nullptr;
 }
 
-Expected<Pin> AddressSpace::pin(Address address, std::uint64_t length) {
+Expected<std::uintptr_t> AddressSpace::pin(Address address, std::uint64_t length) {
   RegionRecord* region = parts_.regions.find(address);
   const Address last = address + (length == 0 ? 0 : length - 1);
   if (region == nullptr || region->state() != RegionRecord::State::live || last < address ||
@@ -42,17 +42,17 @@ Expected<Pin> AddressSpace::pin(Address address, std::uint64_t length) {
   if (end - first == 1) {
     Page* page = try_pin_page(*region, first);
     if (page == nullptr) page = TRY(pin_slowly(*region, first, 1));
-    return Pin(this, region->address_of(first), 1, reinterpret_cast<std::uintptr_t>(page));
+    return reinterpret_cast<std::uintptr_t>(page);
   }
   if (end - first > pins_limit()) return fail(too_many_pins(end - first));
   for (std::uint64_t index = first; index < end; ++index) {
     if (try_pin_page(*region, index) != nullptr) continue;
     if (const auto pinned = pin_slowly(*region, index, end - index); !pinned) {
-      unpin(region->address_of(first), index - first, 0);
+      unpin(region->address_of(first), index - first);
       return std::unexpected(pinned.error());
     }
   }
-  return Pin(this, region->address_of(first), end - first, 0);
+  return 0;
 }
 
 // Brings the page in until it holds still long enough to be pinned.
