@@ -28,7 +28,7 @@ constexpr unsigned kThreads = 2;
 
 std::uint64_t operations() {
   if (const char* text = std::getenv("HOLDFAST_SOAK_OPS")) return std::strtoull(text, nullptr, 0);
-  return std::max<std::uint64_t>(tests::seed_count(1000) * 1000, 2000);
+  return std::max<std::uint64_t>(tests::seed_count(1000) * (kUnderTsan ? 250 : 1000), 2000);
 }
 
 // What a region should hold, in plain memory.
