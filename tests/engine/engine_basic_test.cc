@@ -8,6 +8,7 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <thread>
 #include <unordered_map>
 
 #include "engine/real_engine.h"
@@ -371,7 +372,7 @@ TEST_F(EngineBasic, what_is_deferred_runs_on_the_engines_thread) {
   int one = 1;
   for (int i = 1; i <= 10; ++i) {
     EXPECT_TRUE(engine->defer([](void* by) noexcept { ran += *static_cast<int*>(by); }, &one));
-    while (ran != i) usleep(100);
+    while (ran != i) std::this_thread::yield();
   }
 }
 

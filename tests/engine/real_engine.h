@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -114,9 +113,9 @@ inline Region map(Engine& engine, std::uint64_t bytes, std::uint64_t capacity = 
 // check_all(), when everything has come to rest: the handler thread may still be letting go of the
 // rest of a run after it has woken whoever took the fault, and nobody is told when it has.
 [[nodiscard]] inline bool all_is_well(Engine& engine) {
-  for (int tries = 0; tries < 50; ++tries) {
+  for (int tries = 0; tries < 200; ++tries) {
     if (engine.check_all()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    std::this_thread::yield();
   }
   return false;
 }
