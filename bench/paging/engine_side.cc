@@ -68,6 +68,9 @@ Result<void> EngineSide::build(std::uint64_t budget) {
   workload_ =
       std::make_unique<Workload>(region_.data(), 0, scene_.memory_bytes / kPageBytes, kSideSeed);
   workload_->fill();
+  // Every page has been out once, whatever fits: the compressed images of the steady state are
+  // there.
+  engine_->reclaim(scene_.memory_bytes / kPageBytes);
   auto warm = warm_up([this] { return interval(); }, scene_.ops_warm_up);
   if (!warm) return std::unexpected(warm.error());
   ops_warm_ = *warm;

@@ -130,8 +130,8 @@ class Thread {
 enum class Purpose : std::uint8_t {
   region,  // managed memory: read and write, no reserve, no huge pages, not inherited by fork
   pool,    // the engine's own page frames: the same
-  table,   // the engine's metadata: zero-filled, backed as it is touched, inherited by fork. One
-          // that is aligned to kHugeSize is used as a whole and may be backed by huge pages
+  table,   // the engine's metadata: zero-filled, backed as it is touched, inherited by fork. If
+           // aligned to kHugeSize it is used as a whole, and may be backed by huge pages
 };
 
 class Machine {
