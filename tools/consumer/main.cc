@@ -7,6 +7,7 @@
 int main() {
   holdfast::Options options;
   options.memory_budget = 16ull << 20;
+  options.swap.push_back({.kind = holdfast::SwapTier::Kind::file});  // behind compressed RAM
   auto engine = holdfast::Engine::create(options);
   if (!engine) {
     std::fprintf(stderr, "%s\n", engine.error().message().c_str());
