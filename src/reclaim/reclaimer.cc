@@ -125,8 +125,9 @@ bool Reclaimer::give_up(const StepResult& result, Patience& patience) noexcept {
   return ++patience.idle >= scanner_.steps_for_all() + kIdleStepsMore;
 }
 
-bool Reclaimer::relieve(std::uint32_t frames) noexcept {
-  const std::uint64_t enough = parts_.pool.watermarks().min + std::uint64_t{frames};
+bool Reclaimer::relieve(std::uint32_t frames, page::Priority priority) noexcept {
+  const std::uint64_t kept = parts_.pool.kept_from(priority);
+  const std::uint64_t enough = kept + frames;
   wake();
   for (Patience patience;;) {
     if (parts_.pool.free_count() > enough) {
@@ -141,7 +142,7 @@ bool Reclaimer::relieve(std::uint32_t frames) noexcept {
     (void)parts_.swap.maintain();
     if (give_up(result, patience)) break;
   }
-  const bool some = parts_.pool.free_count() > parts_.pool.watermarks().min;
+  const bool some = parts_.pool.free_count() > kept;
   stalled_.store(!some, std::memory_order_relaxed);
   return some;
 }

@@ -36,7 +36,7 @@ class Reclaimer final : public page::PressureSink, public space::MemoryRelief {
   // Any context, lock-free.
   void wake() noexcept override;
   // Task context: frees about `frames` frames, or says that nothing can leave any more.
-  [[nodiscard]] bool relieve(std::uint32_t frames) noexcept override;
+  [[nodiscard]] bool relieve(std::uint32_t frames, page::Priority priority) noexcept override;
   // Frees until `pages` pages have left memory, or nothing more can; returns how many did.
   std::uint64_t reclaim(std::uint64_t pages) noexcept;
 
