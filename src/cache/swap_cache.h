@@ -99,6 +99,9 @@ class SwapCache {
   // Drops the memory of finished windows and frees their frames; returns how many frames that made
   // free. May keep one for runs, if somebody wanted one. Task context.
   std::uint64_t drop_finished() noexcept;
+  // True while runs are being taken and another finished window would be kept for them. Any
+  // context.
+  [[nodiscard]] bool wants_window() const noexcept;
   // Drops the recycled windows as well: memory is short. Returns frames freed.
   std::uint64_t drop_recycled() noexcept;
 

@@ -79,7 +79,7 @@ void Reclaimer::work() noexcept {
     if (stop_.load(std::memory_order_relaxed) || pauses_.load(std::memory_order_relaxed) != 0) {
       return;
     }
-    if (parts_.pool.free_count() >= high && !orphans_wait()) return;
+    if (parts_.pool.free_count() >= high && !orphans_wait() && !stream_waits(high)) return;
     const StepResult result = scanner_.step(false);
     if (result.hopeless) return;
     idle = result.progress ? 0 : idle + 1;
@@ -96,6 +96,12 @@ bool Reclaimer::orphans_wait() noexcept {
   const bool orphan = page.state() == page::PageState::orphan && page.count() == 2;
   parts_.pool.put(page, page::Holder::caller);
   return orphan;
+}
+
+// A stream that is carried in needs windows, not free frames. Those that turn out to be of no use
+// to it (full of holes) come free; enough of that is enough.
+bool Reclaimer::stream_waits(std::uint64_t high) noexcept {
+  return parts_.cache->wants_window() && parts_.pool.free_count() < high + parts_.window_pages;
 }
 
 void Reclaimer::chores() noexcept {

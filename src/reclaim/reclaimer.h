@@ -64,6 +64,7 @@ class Reclaimer final : public page::PressureSink, public space::MemoryRelief {
   void work() noexcept;
   void chores() noexcept;
   [[nodiscard]] bool orphans_wait() noexcept;
+  [[nodiscard]] bool stream_waits(std::uint64_t high) noexcept;
   [[nodiscard]] bool others_at_work() noexcept;
   [[nodiscard]] bool give_up(const StepResult& result, Patience& patience) noexcept;
 

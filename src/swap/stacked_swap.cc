@@ -61,11 +61,24 @@ void StackedSwap::put(SlotIndex slot) noexcept {
 void StackedSwap::load(std::span<LoadItem> items) noexcept {
   sync::check_may_wait();
   Reads reads;
-  for (LoadItem& item : items) {
-    load_one(item, reads);
+  for (const LoadItem& item : items) slots_.prefetch(item.slot);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (i + 1 < items.size()) prefetch_image(slots_.peek(items[i + 1].slot));
+    load_one(items[i], reads);
     if (reads.count == kReadItemsMax) run_reads(reads);
   }
   if (reads.count != 0) run_reads(reads);
+}
+
+// Brings all lines of an image in memory under way at once; read one by one they would be waited
+// for one by one.
+void StackedSwap::prefetch_image(Location location) const noexcept {
+  if (location.is_none()) return;
+  const std::byte* image = tiers_[location.tier()]->image_at(location.place());
+  if (image == nullptr) return;
+  for (std::uint32_t at = 0; at < location.length(); at += kPlaceUnit) {
+    __builtin_prefetch(image + at);
+  }
 }
 
 void StackedSwap::load_one(LoadItem& item, Reads& reads) noexcept {
@@ -80,6 +93,7 @@ void StackedSwap::load_one(LoadItem& item, Reads& reads) noexcept {
     reads.items[reads.count++] = {.location = location, .item = &item};
     return;
   }
+  prefetch_image(location);
   const bool decoded = codec_->decompress(location.encoding(), image, location.length(), item.page);
   slots_.unlock(item.slot, location);
   tier.count_loads(1);

@@ -26,6 +26,7 @@ class StackedSwap final : public Swap, private ReadSink {
 
   void store(std::span<StoreItem> items, page::Priority priority) noexcept override;
   void load(std::span<LoadItem> items) noexcept override;
+  void prefetch(SlotIndex slot) const noexcept override { slots_.prefetch(slot); }
   base::Hash128 hash_of(SlotIndex slot) const noexcept override { return slots_.hash_of(slot); }
   void get(SlotIndex slot) noexcept override { slots_.get(slot); }
   void put(SlotIndex slot) noexcept override;
@@ -48,6 +49,7 @@ class StackedSwap final : public Swap, private ReadSink {
   explicit StackedSwap(sys::Machine& machine) noexcept : machine_(machine), slots_(machine) {}
   Expected<void> add_tiers(page::FramePool& pool, const SwapOptions& options);
 
+  void prefetch_image(Location location) const noexcept;
   void load_one(LoadItem& item, Reads& reads) noexcept;
   void run_reads(Reads& reads) noexcept;
   void arrived(const ReadItem& read, const std::byte* image) noexcept override;
