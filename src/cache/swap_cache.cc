@@ -324,8 +324,12 @@ SwapCacheCounts SwapCache::counts() const noexcept {
   return counts;
 }
 
+std::uint64_t SwapCache::table_bytes(std::uint64_t windows, std::uint64_t window_pages) noexcept {
+  return windows * (sizeof(Window) + window_pages * sizeof(Place));
+}
+
 std::uint64_t SwapCache::metadata_bytes() const noexcept {
-  return windows_.size() * (sizeof(Window) + window_pages_ * sizeof(Place));
+  return table_bytes(windows_.size(), window_pages_);
 }
 
 bool SwapCache::check() noexcept {

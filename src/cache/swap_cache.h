@@ -116,6 +116,9 @@ class SwapCache {
 
   [[nodiscard]] std::uint32_t window_pages() const noexcept { return window_pages_; }
   [[nodiscard]] SwapCacheCounts counts() const noexcept;
+  // Bytes of the tables for that many windows; metadata_bytes() is that of this cache.
+  [[nodiscard]] static std::uint64_t table_bytes(std::uint64_t windows,
+                                                 std::uint64_t window_pages) noexcept;
   [[nodiscard]] std::uint64_t metadata_bytes() const noexcept;
   // Proves places, states and counts consistent; nothing may be in flight.
   [[nodiscard]] bool check() noexcept;
