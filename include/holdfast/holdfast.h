@@ -1,6 +1,8 @@
 // Everything public, in one include.
 #pragma once
 
+#include "holdfast/aio.h"
+#include "holdfast/context.h"
 #include "holdfast/engine.h"
 #include "holdfast/error.h"
 #include "holdfast/memory_resource.h"
