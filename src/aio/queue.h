@@ -75,7 +75,7 @@ class Queue final : public Aio {
   // drain.cc
   static void run_thread(void* self) noexcept;
   void drain_forever() noexcept;
-  std::uint32_t drain_once(std::uint64_t timeout_ns) noexcept;
+  std::uint32_t drain_once(std::uint64_t timeout_ns, std::uint32_t least) noexcept;
   void complete(const sys::AsyncCompletion& completion) noexcept;
   bool goes_on(Operation& operation, std::int64_t result) noexcept;
   struct Ended {
@@ -90,7 +90,7 @@ class Queue final : public Aio {
   void attend() noexcept;
   void look_for_late() noexcept;
   [[nodiscard]] bool claim_drain() noexcept { return !draining_.exchange(true); }
-  std::uint32_t drain_claimed(std::uint64_t timeout_ns) noexcept;
+  std::uint32_t drain_claimed(std::uint64_t timeout_ns, std::uint32_t least = 1) noexcept;
   void tell_waiters() noexcept;
   static void resume(std::span<const std::coroutine_handle<>> ready) noexcept;
   [[nodiscard]] std::uint64_t until_deadline(std::uint64_t timeout_ns) noexcept;
