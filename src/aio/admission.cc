@@ -143,6 +143,7 @@ void Queue::give_back_places(std::uint32_t first) noexcept {
     free_.push(all(), first);
     first = next;
   }
+  tell_of_places();
 }
 
 Expected<void> Queue::fill(Operation& operation, const AioRequest& request) {

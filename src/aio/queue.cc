@@ -178,9 +178,13 @@ bool Queue::is_done(AioTicket ticket) const noexcept {
   return operations_[ticket.place].is_done(ticket.turn);
 }
 
-// Somebody may wait for the place.
 void Queue::let_go(AioTicket ticket) noexcept {
   drop_holder(ticket.place);
+  tell_of_places();
+}
+
+// Places have become free outside of a drain: somebody may wait for them. Any context.
+void Queue::tell_of_places() noexcept {
   if (waiters_.load() == 0 && !draining_.load()) return;
   tell_waiters();
   if (thread_ == nullptr) io_->wake();

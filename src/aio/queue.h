@@ -65,6 +65,7 @@ class Queue final : public Aio {
                                      const Claim& claim) const noexcept;
   [[nodiscard]] Expected<void> take_places(std::uint32_t count, std::uint32_t& first) noexcept;
   void give_back_places(std::uint32_t first) noexcept;
+  void tell_of_places() noexcept;
   Expected<void> fill(Operation& operation, const AioRequest& request);
   Expected<void> pin_buffers(Operation& operation, const AioRequest& request);
   void launch(std::uint32_t first, std::span<const AioRequest> requests,
