@@ -9,6 +9,8 @@
 
 namespace holdfast::swap {
 namespace {
+constexpr std::uint32_t kPassesWithoutGain =
+    16;                                    // of compaction, after which it waits for a change
 constexpr std::size_t kBlocksMoved = 16;   // blocks of memory in one pass: 1 MiB
 constexpr std::size_t kClustersMoved = 4;  // clusters of a file in one pass: 1 MiB
 }  // namespace
@@ -172,14 +174,20 @@ bool StackedSwap::move(unsigned tier, Reason reason) noexcept {
   if (chosen == 0) return false;
 
   const auto bottom = static_cast<unsigned>(tiers_.size()) - 1;
+  const std::uint64_t held = from.stats().held_bytes;
   MoveSession session(tiers_, *codec_, slots_, tier, down ? tier + 1 : tier, down ? bottom : tier);
   for (std::uint32_t i = 0; i < chosen; ++i) from.visit(units[i], session);
   session.finish();
   for (std::uint32_t i = 0; i < chosen; ++i) from.restore(units[i]);
   if (down) written_back_.fetch_add(session.moved(), std::memory_order_relaxed);
   releases_.fetch_add(session.moved(), std::memory_order_release);
-  futile = session.moved() == 0 ? mark : 0;
-  return session.moved() != 0 && from.wants(reason);
+  // A cluster that is written anew next to others may need several passes until one less is held;
+  // where none has been after that, its images fill as much as before.
+  passes_without_gain_ = from.stats().held_bytes < held ? 0 : passes_without_gain_ + 1;
+  const bool gains = down || passes_without_gain_ < kPassesWithoutGain;
+  if (!gains) passes_without_gain_ = 0;
+  futile = session.moved() == 0 ? mark : (gains ? 0 : room_mark() + 1);
+  return session.moved() != 0 && gains && from.wants(reason);
 }
 
 bool StackedSwap::nearly_full() const noexcept {

@@ -69,6 +69,7 @@ class StackedSwap final : public Swap, private ReadSink {
   std::atomic<std::uint64_t> releases_{0};  // images freed or moved
   // The mover's own, for each reason: room_mark() + 1 when nothing could be moved; 0: some was.
   std::array<std::array<std::uint64_t, kTiersMax>, 2> futile_{};
+  std::uint32_t passes_without_gain_ = 0;  // the mover's own: of compaction, in a row
   std::atomic<std::uint64_t> hash_mismatches_{0}, written_back_{0}, incompressible_{0};
 };
 
