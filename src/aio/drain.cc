@@ -104,7 +104,9 @@ void Queue::complete(const sys::AsyncCompletion& completion) noexcept {
   const auto place = static_cast<std::uint32_t>(completion.id);
   HF_CHECK2(place < operations_.size(), completion.id, operations_.size());
   Operation& operation = operations_[place];
-  HF_CHECK2(operation.request.id == completion.id, operation.request.id, completion.id);
+  // The submitter filled it before it stored this word: what came through the kernel is ordered
+  // too.
+  HF_CHECK2(operation.turn() == completion.id >> 32, operation.turn(), completion.id);
   if (!goes_on(operation, completion.result)) finish(place, completion.result);
 }
 
