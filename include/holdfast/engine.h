@@ -31,15 +31,34 @@
 #include <span>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "holdfast/context.h"
 #include "holdfast/error.h"
 #include "holdfast/options.h"
 #include "holdfast/pin.h"
 #include "holdfast/region.h"
+#include "holdfast/snapshot.h"
 #include "holdfast/stats.h"
 
 namespace holdfast {
+
+// What clones and snapshots can be made of. Borrowed for the length of the call.
+class Source {
+ public:
+  Source(const Region& region) noexcept : region_(region.control()) {}
+  Source(const Region* region) noexcept : region_(region ? region->control() : nullptr) {}
+  Source(const Snapshot& snapshot) noexcept : snapshot_(snapshot.control()) {}
+  Source(const Snapshot* snapshot) noexcept : snapshot_(snapshot ? snapshot->control() : nullptr) {}
+
+  // One of the two, or neither: an empty region or snapshot.
+  [[nodiscard]] detail::RegionControl* region() const noexcept { return region_; }
+  [[nodiscard]] detail::SnapshotControl* snapshot() const noexcept { return snapshot_; }
+
+ private:
+  detail::RegionControl* region_ = nullptr;
+  detail::SnapshotControl* snapshot_ = nullptr;
+};
 
 class Engine {
  public:
@@ -61,6 +80,27 @@ class Engine {
   // Errors: invalid_argument, out_of_memory (address space; or memory pressure with no tier left).
   [[nodiscard]] HF_TASK_ONLY virtual Expected<Region> map_anonymous(std::uint64_t bytes,
                                                                     std::uint64_t capacity = 0) = 0;
+
+  // Writable private copies of regions and snapshots, at new addresses: one for each source, in
+  // their order, all as they were at one moment. Nothing is copied but pages that are pinned: those
+  // stay with their region, so that I/O in flight lands where its owner looks. A writer that wants
+  // a point in time pauses for the call; stores that race with it may fall on either side, but if
+  // one is in no copy, then neither is any that was made because of it.
+  // All or nothing. Errors: invalid_argument (no source), not_mapped (an empty or unmapped region
+  // or snapshot, or one of another engine), out_of_memory (frames for tables and for pinned pages,
+  // address space), swap_full (too few slots to share what is resident), interrupt_context.
+  // Allocates.
+  [[nodiscard]] virtual Expected<std::vector<Region>> clone(std::span<const Source> sources);
+  [[nodiscard]] Expected<Region> clone(const Source& source);
+  // The same, read-only and immutable: see snapshot.h. Of a snapshot: another one of that moment.
+  [[nodiscard]] virtual Expected<std::vector<Snapshot>> snapshot(std::span<const Source> sources);
+  [[nodiscard]] Expected<Snapshot> snapshot(const Source& source);
+
+  // Write-protects the regions now, a piece at a time and beside whatever goes on, so that the next
+  // clone or snapshot has only to protect what has been written since. Each page's first write
+  // afterwards costs a fault, as it will after the snapshot. Errors: as clone(), of its sources.
+  virtual Expected<void> arm(std::span<const Source> regions);
+  Expected<void> arm(const Source& region);
 
   // Pins [address, address + length): brings it in, keeps it resident and unmoved until unpinned.
   // Any alignment; whole pages are pinned. On resident pages a few atomic operations and no system

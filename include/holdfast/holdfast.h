@@ -9,4 +9,5 @@
 #include "holdfast/options.h"
 #include "holdfast/pin.h"
 #include "holdfast/region.h"
+#include "holdfast/snapshot.h"
 #include "holdfast/stats.h"

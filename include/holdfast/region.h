@@ -40,6 +40,8 @@ class RegionControl {
   virtual Expected<void> unmap_later() noexcept = 0;
   [[nodiscard]] virtual std::byte* base() const noexcept = 0;
   [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;
+  // Which engine it belongs to: an address, compared and never followed.
+  [[nodiscard]] virtual const void* engine() const noexcept { return nullptr; }
 
  protected:
   ~RegionControl() = default;
@@ -86,6 +88,9 @@ class Region {
   // interrupt frees a whole region. Errors: would_block (the queue of deferred work is full: the
   // Region is still whole, try again), not_mapped.
   HF_ANY_CONTEXT Expected<void> unmap_later() noexcept;
+
+  // For the engine: what it stands for.
+  [[nodiscard]] detail::RegionControl* control() const noexcept { return control_; }
 
  private:
   detail::RegionControl* control_ = nullptr;  // owned by the engine; cleared by unmap and moves
