@@ -45,6 +45,11 @@ struct Stats {
   std::uint64_t runs = 0;                // faults that were served as a run of more than one page
   std::uint64_t run_pages = 0;           // pages brought in ahead by them
   std::uint64_t runs_moved = 0;          // runs that came in by UFFDIO_MOVE
+  // --- copy on write ---
+  std::uint64_t cow_faults = 0;   // write faults at shared or write-protected pages
+  std::uint64_t cow_copied = 0;   // pages copied for those who share them
+  std::uint64_t cow_lifted = 0;   // pages that only had to be made writable
+  std::uint64_t cow_settled = 0;  // leaves (2 MiB) whose sharing was written down, page by page
   // --- reclaim ---
   std::uint64_t windows_unmapped = 0, pages_unmapped = 0;
   std::uint64_t evicted_clean = 0;  // dropped because the slot still held the same content
@@ -55,7 +60,8 @@ struct Stats {
   std::uint64_t skipped_pinned = 0, skipped_busy = 0, skipped_rescued = 0, skipped_recent = 0;
   std::uint64_t write_out_failed = 0;
   // --- refusals ---
-  std::uint64_t refused_interrupt = 0, refused_pins = 0, refused_memory = 0, refused_budget = 0;
+  std::uint64_t refused_interrupt = 0, refused_pins = 0, refused_memory = 0, refused_budget = 0,
+                refused_write = 0;
   // --- swap ---
   std::vector<SwapTierStats> tiers;
   std::uint64_t slots_used = 0, hash_mismatches = 0, written_back = 0, incompressible = 0;

@@ -62,6 +62,34 @@ WindowIndex SwapCache::acquire() noexcept {
   return window;
 }
 
+CopyPlaces SwapCache::take_places(std::uint32_t pages) noexcept {
+  sync::MutexGuard guard(lock_);
+  if (!copies_.is_none() && copies_cursor_ == window_pages_) {
+    release(copies_);
+    copies_ = WindowIndex::none();
+  }
+  if (copies_.is_none()) {
+    copies_ = acquire();
+    copies_cursor_ = 0;
+    if (copies_.is_none()) return {};
+  }
+  const std::uint32_t place = copies_cursor_;
+  const std::uint32_t taken = std::min(pages, window_pages_ - place);
+  copies_cursor_ += taken;
+  hold(copies_);
+  return {copies_, place, taken, address_of(copies_, place)};
+}
+
+// The window of copies is given up when nothing in it is needed any more, so that its memory can
+// go.
+void SwapCache::close_copies() noexcept {
+  sync::MutexGuard guard(lock_);
+  if (copies_.is_none() || copies_cursor_ == 0) return;
+  if (windows_[copies_.value].live.load(std::memory_order_acquire) != 1) return;
+  release(copies_);
+  copies_ = WindowIndex::none();
+}
+
 void SwapCache::place_page(WindowIndex window, std::uint32_t place, FrameIndex frame) noexcept {
   HF_DCHECK(place < window_pages_);
   HF_DCHECK(windows_[window.value].phase.load() == Phase::holding);
@@ -160,6 +188,7 @@ std::uint64_t SwapCache::trim_all(std::uint64_t wanted) noexcept {
 
 std::uint64_t SwapCache::drop_finished() noexcept {
   std::uint64_t freed = 0;
+  close_copies();
   for (;;) {
     const std::uint32_t index = finished_.pop(windows_);
     if (index == base::kNoLink) return freed;
@@ -333,11 +362,16 @@ std::uint64_t SwapCache::metadata_bytes() const noexcept {
 }
 
 bool SwapCache::check() noexcept {
+  WindowIndex copies;
+  {
+    sync::MutexGuard guard(lock_);
+    copies = copies_;
+  }
   for (std::uint32_t index = 0; index < windows_.size(); ++index) {
     const Window& record = windows_[index];
     const Phase phase = record.phase.load();
     if (phase == Phase::empty) continue;
-    std::uint32_t live = 0;
+    std::uint32_t live = copies.value == index ? 1 : 0;
     for (std::uint32_t i = 0; i < window_pages_; ++i) {
       const std::uint32_t frame = place_at(WindowIndex(index), i).load();
       if (frame == base::kNoLink) continue;

@@ -45,6 +45,14 @@ struct WarmRun {
   Address address = 0;
 };
 
+// Places in a row, empty, for pages that are copied for those who share them.
+struct CopyPlaces {
+  WindowIndex window;
+  std::uint32_t place = 0;
+  std::uint32_t pages = 0;
+  Address address = 0;
+};
+
 struct SwapCacheCounts {
   std::uint64_t windows_in_use = 0;
   std::uint64_t live = 0;  // cached pages
@@ -75,6 +83,16 @@ class SwapCache {
   }
   // A page now stands at the place (its memory was removed to there). Adds one to live.
   void place_page(WindowIndex window, std::uint32_t place, FrameIndex frame) noexcept;
+
+  // Up to `pages` empty places in a row, for copies; the caller writes pages there, tells
+  // place_page() of each and then releases the window, of which it has a hold. None: no window is
+  // free. Task context.
+  [[nodiscard]] CopyPlaces take_places(std::uint32_t pages) noexcept;
+  // Whoever found a page in the window without a lock: counts itself in, if the window still holds
+  // pages. False: it does not; look again.
+  [[nodiscard]] bool try_hold(WindowIndex window) noexcept {
+    return try_hold(windows_[window.value]);
+  }
 
   // One more reader of the window, who already knows that live is not 0 (he holds the lock of an
   // entry cached in it) / one less. Lock-free.
@@ -146,6 +164,7 @@ class SwapCache {
     return places_[std::uint64_t{window.value} * window_pages_ + place];
   }
   [[nodiscard]] bool try_hold(Window& record) noexcept;
+  void close_copies() noexcept;
   bool empty_window(WindowIndex window, std::uint64_t& freed) noexcept;
   bool recycle(WindowIndex window) noexcept;
   void poison(WindowIndex window) noexcept;
@@ -176,6 +195,9 @@ class SwapCache {
   static constexpr std::uint32_t kRecycledMax = 4;
   std::uint32_t recycled_[kRecycledMax] HF_GUARDED_BY(lock_) = {};
   std::uint32_t recycled_count_ HF_GUARDED_BY(lock_) = 0;
+  // The window that copies are put into, held; its next place. none: there is none.
+  WindowIndex copies_ HF_GUARDED_BY(lock_);
+  std::uint32_t copies_cursor_ HF_GUARDED_BY(lock_) = 0;
   std::atomic<std::uint32_t> recycled_hint_{0};  // == recycled_count_, readable without the lock
 };
 

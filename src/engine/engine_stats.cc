@@ -40,6 +40,11 @@ constexpr std::array<std::pair<Count, std::uint64_t Stats::*>, space::kCounts> k
     {Count::refused_pins, &Stats::refused_pins},
     {Count::refused_memory, &Stats::refused_memory},
     {Count::refused_budget, &Stats::refused_budget},
+    {Count::cow_faults, &Stats::cow_faults},
+    {Count::cow_copied, &Stats::cow_copied},
+    {Count::cow_lifted, &Stats::cow_lifted},
+    {Count::cow_settled, &Stats::cow_settled},
+    {Count::refused_write, &Stats::refused_write},
 }};
 
 SwapTierStats tier_stats(const swap::TierStats& from) {

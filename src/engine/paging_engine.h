@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/plan.h"
 #include "holdfast/engine.h"
@@ -24,6 +25,12 @@ class PagingEngine final : public Engine {
   ~PagingEngine() override;
 
   Expected<Region> map_anonymous(std::uint64_t bytes, std::uint64_t capacity) override;
+  using Engine::arm;
+  using Engine::clone;
+  using Engine::snapshot;
+  Expected<std::vector<Region>> clone(std::span<const Source> sources) override;
+  Expected<std::vector<Snapshot>> snapshot(std::span<const Source> sources) override;
+  Expected<void> arm(std::span<const Source> regions) override;
   Expected<Pin> pin(const void* address, std::size_t length, Access access,
                     PinAccountId account) override;
   Expected<Pin> try_pin(const void* address, std::size_t length, Access access,
@@ -50,6 +57,11 @@ class PagingEngine final : public Engine {
       : machine_(machine), options_(options), counters_(machine) {}
   Expected<void> build(const Plan& plan);
   Expected<Pin> pin_on(const void* address, std::size_t length, const space::PinTerms& terms);
+  Expected<std::vector<space::RegionRecord*>> records_of(const char* doing,
+                                                         std::span<const Source> sources);
+  Expected<std::vector<space::RegionRecord*>> copy(const char* doing,
+                                                   std::span<const Source> sources,
+                                                   space::AddressSpace::CopyKind kind);
   static bool report(const Error& error, Address address, void* self) noexcept;
   Expected<void> refuse_under_pressure(const char* doing, std::uint64_t bytes);
   bool make_room_for_block(unsigned order, int tries) noexcept;

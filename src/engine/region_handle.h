@@ -23,6 +23,8 @@ class RegionHandle final : public detail::RegionControl {
   [[nodiscard]] std::uint64_t size() const noexcept override {
     return record_.page_count() << kPageShift;
   }
+  [[nodiscard]] const void* engine() const noexcept override { return &engine_; }
+  [[nodiscard]] space::RegionRecord& record() noexcept { return record_; }
 
  private:
   Expected<void> check_range(const char* doing, std::uint64_t offset, std::uint64_t bytes) const;

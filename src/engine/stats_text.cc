@@ -69,9 +69,15 @@ void add_reclaim(Report& report, const Stats& s) {
   report.line("skipped",
               "%" PRIu64 " pinned, %" PRIu64 " busy, %" PRIu64 " rescued, %" PRIu64 " recent",
               s.skipped_pinned, s.skipped_busy, s.skipped_rescued, s.skipped_recent);
+  report.line("copy on write",
+              "%" PRIu64 " faults, %" PRIu64 " copied, %" PRIu64 " lifted, %" PRIu64
+              " leaves settled",
+              s.cow_faults, s.cow_copied, s.cow_lifted, s.cow_settled);
   report.line("refused",
-              "%" PRIu64 " interrupt, %" PRIu64 " pins, %" PRIu64 " memory, %" PRIu64 " budget",
-              s.refused_interrupt, s.refused_pins, s.refused_memory, s.refused_budget);
+              "%" PRIu64 " interrupt, %" PRIu64 " pins, %" PRIu64 " memory, %" PRIu64
+              " budget, %" PRIu64 " stores to snapshots",
+              s.refused_interrupt, s.refused_pins, s.refused_memory, s.refused_budget,
+              s.refused_write);
 }
 
 void add_tier(Report& report, const SwapTierStats& t, std::size_t number) {

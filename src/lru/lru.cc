@@ -18,6 +18,16 @@ void Lru::add(Page& page) noexcept {
   intake_.push(pool_.pages(), pool_.index_of(page).value);
 }
 
+void Lru::add_inactive(std::span<const FrameIndex> frames) noexcept {
+  sync::MutexGuard guard(mutex_);
+  for (const FrameIndex frame : frames) {
+    Page& page = pool_.page(frame);
+    HF_DCHECK2(page.lru_list() == LruList::none, frame.value, page.lru_list());
+    inactive_.push_back(frame.value);
+    page.set_lru_list(LruList::inactive);
+  }
+}
+
 FrameIndex Lru::oldest_active() noexcept {
   sync::MutexGuard guard(mutex_);
   absorb();

@@ -39,6 +39,9 @@ class Lru {
   // page must find it here. Lock-free; task context.
   void add(page::Page& page) noexcept;
 
+  // The same for pages that nobody maps: they become inactive, the youngest. Task context.
+  void add_inactive(std::span<const FrameIndex> frames) noexcept;
+
   // The oldest active page, or none. It stays on the list. Lock-free callers beware: by the time
   // the caller looks, the page may have left; its state and owner tell.
   [[nodiscard]] FrameIndex oldest_active() noexcept;

@@ -27,6 +27,16 @@ void Page::to(PageState next) noexcept {
                                         std::memory_order_relaxed));
 }
 
+bool Page::try_to(PageState from, PageState next) noexcept {
+  HF_DCHECK2(is_legal(from, next), from, next);
+  std::uint32_t old = word_.load(std::memory_order_relaxed);
+  do {
+    if (static_cast<PageState>(old & kStateMask) != from) return false;
+  } while (!word_.compare_exchange_weak(old, (old & ~kStateMask) | static_cast<std::uint32_t>(next),
+                                        std::memory_order_acq_rel, std::memory_order_relaxed));
+  return true;
+}
+
 void Page::forget_content() noexcept {
   owner_.store(~std::uint64_t{0}, std::memory_order_relaxed);
   slot_.store(SlotIndex::kNoneValue, std::memory_order_relaxed);

@@ -11,8 +11,10 @@
 //                LRU under its lock afterwards.
 //   owner_       which entry maps or caches it: RegionId << 48 | PageIndex; ~0: none. Written under
 //                that entry's lock; read by reclaim, which then locks the entry and looks again.
-//   slot_        the swap slot that holds the same content as of the last write-out; none: no slot.
-//                Under the entry's lock.
+//   slot_        the swap slot that holds the same content as of the last write-out, of which the
+//                page holds a count; or the version (swap.h) that is its content for others as
+//                well, which holds a reference of the page; none: neither. Under the entry's lock;
+//                the version is taken away by whoever drops its last holder, without it.
 //   word_        state, order, flags and pool window; see the masks. State changes are checked
 //                against page_state.h.
 #pragma once
@@ -64,6 +66,8 @@ class Page {
   }
   // Changes the state; a transition that page_state.h does not draw aborts in every build.
   void to(PageState next) noexcept;
+  // Changes the state if it is `from`; of several who try, one succeeds.
+  [[nodiscard]] bool try_to(PageState from, PageState next) noexcept;
 
   [[nodiscard]] LruList lru_list() const noexcept {
     return static_cast<LruList>((word_.load(std::memory_order_relaxed) >> kLruShift) & 3U);
@@ -102,10 +106,28 @@ class Page {
                                  : std::uint64_t{owner.region.value} << 48 | owner.index.value,
                  std::memory_order_release);
   }
+  // The slot that the page keeps, counted; none: it keeps none.
   [[nodiscard]] SlotIndex slot() const noexcept {
-    return SlotIndex(slot_.load(std::memory_order_relaxed));
+    const std::uint32_t raw = slot_.load(std::memory_order_acquire);
+    return (raw & kVersionBit) != 0 ? SlotIndex::none() : SlotIndex(raw);
   }
-  void set_slot(SlotIndex slot) noexcept { slot_.store(slot.value, std::memory_order_relaxed); }
+  void set_slot(SlotIndex slot) noexcept { slot_.store(slot.value, std::memory_order_release); }
+  // The version whose content stands in this frame: it is shared copy-on-write as long as the
+  // version agrees (Swap::frame_of). Not counted: the version holds the page, not the reverse.
+  [[nodiscard]] SlotIndex version() const noexcept {
+    const std::uint32_t raw = slot_.load(std::memory_order_acquire);
+    if ((raw & kVersionBit) == 0 || raw == SlotIndex::kNoneValue) return SlotIndex::none();
+    return SlotIndex(raw & ~kVersionBit);
+  }
+  void set_version(SlotIndex version) noexcept {
+    HF_DCHECK((version.value & kVersionBit) == 0);
+    slot_.store(version.value | kVersionBit, std::memory_order_release);
+  }
+  // Forgets the version, if it is still this one. Any context.
+  void clear_version(SlotIndex version) noexcept {
+    std::uint32_t expected = version.value | kVersionBit;
+    (void)slot_.compare_exchange_strong(expected, SlotIndex::kNoneValue, std::memory_order_acq_rel);
+  }
 
   // Links of the lists that go through descriptors.
   struct Links {
@@ -125,6 +147,7 @@ class Page {
   static constexpr std::uint32_t kHomeBit = 1U << 10;
   static constexpr std::uint32_t kBuddyBit = 1U << 11;  // heads a block on the buddy lists
   static constexpr unsigned kWindowShift = 12;
+  static constexpr std::uint32_t kVersionBit = 1U << 31;  // of slot_; slots are fewer than that
 
   // The pool gives the frame out: one reference, its taker's.
   void start_held() noexcept {

@@ -17,7 +17,7 @@ constexpr std::array<unsigned, kPageStates> kArrows = [] {
     return arrows[static_cast<std::size_t>(state)];
   };
   from(free) = bit(held) | bit(charged);
-  from(held) = bit(resident) | bit(free) | bit(warm);
+  from(held) = bit(resident) | bit(cached) | bit(free) | bit(warm);
   from(resident) = bit(cached) | bit(orphan);
   from(cached) = bit(resident) | bit(writeback) | bit(orphan) | bit(warm) | bit(free);
   from(writeback) = bit(resident) | bit(cached) | bit(orphan) | bit(warm) | bit(free);

@@ -1,8 +1,9 @@
 // Facade of pmap/: how a page becomes visible at an address, machine by machine (as in Mach and the
-// BSDs). The VM above is machine-independent and knows three moves:
+// BSDs). The VM above is machine-independent and knows four moves:
 //
 //   enter    makes a run of pages visible where there was none, by copying or by carrying them
 //   remove   takes a run away in one call; its contents stay readable at a pool address
+//   protect  changes whether the pages of a run may be stored to
 //   drop     gives memory back to the kernel
 //
 // Why runs: when another CPU runs the same process, every call that takes a translation away
@@ -37,8 +38,9 @@ class Pmap {
   virtual int attach(Address address, std::uint64_t bytes) noexcept = 0;
   virtual int detach(Address address, std::uint64_t bytes) noexcept = 0;
 
-  // Makes pages visible at `to`, copied from engine memory.
-  virtual Entered enter_copy(Address to, const std::byte* from, std::uint32_t pages) noexcept = 0;
+  // Makes pages visible at `to`, copied from engine memory. read_only: needs can_protect().
+  virtual Entered enter_copy(Address to, const std::byte* from, std::uint32_t pages,
+                             sys::Protection protection = sys::Protection::writable) noexcept = 0;
   // Makes pages visible at `to`, carried from the pool address `from`, where nothing is left.
   virtual Entered enter_move(Address to, Address from, std::uint32_t pages) noexcept = 0;
   [[nodiscard]] virtual bool can_move() const noexcept = 0;
@@ -47,6 +49,11 @@ class Pmap {
   // kept, or faults after it. They stand at the pool address `to` afterwards. errno: nothing
   // changed.
   virtual int remove(Address to, Address from, std::uint64_t bytes) noexcept = 0;
+  // Changes the protection of the pages that are there, in one call: a racing store lands before it
+  // or faults after it. Removed and carried pages lose theirs. errno: nothing changed.
+  virtual int protect(Address address, std::uint64_t bytes,
+                      sys::Protection protection) noexcept = 0;
+  [[nodiscard]] virtual bool can_protect() const noexcept = 0;
   // Drops the memory of a range: region pages become missing, pool memory goes back. errno.
   virtual int drop(Address address, std::uint64_t bytes) noexcept = 0;
 

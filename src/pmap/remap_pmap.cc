@@ -24,9 +24,10 @@ class RemapPmap final : public Pmap {
     return source_->unregister_range(address, bytes);
   }
 
-  Entered enter_copy(Address to, const std::byte* from, std::uint32_t pages) noexcept override {
+  Entered enter_copy(Address to, const std::byte* from, std::uint32_t pages,
+                     sys::Protection protection) noexcept override {
     return repeat(pages, [&](std::uint64_t done, std::uint64_t left) noexcept {
-      return source_->copy(to + done, from + done, left);
+      return source_->copy(to + done, from + done, left, protection);
     });
   }
 
@@ -42,6 +43,15 @@ class RemapPmap final : public Pmap {
   int remove(Address to, Address from, std::uint64_t bytes) noexcept override {
     return machine_.remap_out(to, from, bytes);
   }
+  int protect(Address address, std::uint64_t bytes, sys::Protection protection) noexcept override {
+    int error = EAGAIN;
+    for (int again = 0; error == EAGAIN && again <= kAgainMax; ++again) {
+      if (again > 0) sync::parking().relax();
+      error = source_->protect(address, bytes, protection);
+    }
+    return error;
+  }
+  [[nodiscard]] bool can_protect() const noexcept override { return source_->can_protect(); }
   int drop(Address address, std::uint64_t bytes) noexcept override {
     return machine_.discard(address, bytes);
   }

@@ -106,7 +106,6 @@ bool AddressSpace::owns(Address address) const noexcept {
 }
 
 sys::FaultOutcome AddressSpace::on_fault(Address address, sys::Access access) noexcept {
-  (void)access;
   RegionRecord* region = parts_.regions.find(address);
   if (region == nullptr) return sys::FaultOutcome::not_ours;
   parts_.counters.add(Count::faults);
@@ -131,7 +130,19 @@ sys::FaultOutcome AddressSpace::on_fault(Address address, sys::Access access) no
                    .remedy = "the address lies beyond the region's size, or in an unmapped region"},
                   address);
   }
-  const auto pages = faults_.bring_in(*region, index, FaultServer::plan_for(*region, index));
+  if (region->read_only && access == sys::Access::write) {
+    parts_.counters.add(Count::refused_write);
+    const Error error{.code = Errc::permission,
+                      .doing = "store to a snapshot",
+                      .what = "address",
+                      .value = address,
+                      .remedy = "a snapshot is immutable: clone it, and store to the clone",
+                      .holder = region->base};
+    region->leave();
+    return refuse(error, address);
+  }
+  const auto pages =
+      faults_.bring_in(*region, index, FaultServer::plan_for(*region, index), access);
   const bool stuck = pages && is_stuck(*region, index, *pages);
   if (pages && *pages == 0) parts_.pmap->wake(address);
   region->leave();

@@ -13,10 +13,12 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "base/base.h"
 #include "holdfast/pin.h"
 #include "holdfast/region.h"
+#include "holdfast/snapshot.h"
 #include "space/eviction.h"
 #include "space/fault.h"
 #include "space/parts.h"
@@ -44,7 +46,8 @@ struct PinTerms {
 
 class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
  public:
-  explicit AddressSpace(Parts& parts) noexcept : parts_(parts), faults_(parts), evictor_(parts) {}
+  explicit AddressSpace(Parts& parts) noexcept
+      : parts_(parts), sharing_(parts), faults_(parts), evictor_(parts) {}
   AddressSpace(const AddressSpace&) = delete;
   AddressSpace& operator=(const AddressSpace&) = delete;
 
@@ -60,6 +63,24 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   // Pages that outlived their region under pins and are pinned no more are given back. Returns how
   // many. Called by the reclaimer's thread, and before the engine ends.
   std::uint64_t sweep_zombies() noexcept;
+
+  // --- clones and snapshots: cloning.cc ---
+  // New regions with the content that the sources have at one moment; `read_only`: snapshots. All
+  // or none. Errors: out_of_memory, swap_full, not_mapped, unsupported.
+  enum class CopyKind : std::uint8_t { clone, snapshot };
+  [[nodiscard]] Expected<void> copy(std::span<RegionRecord* const> sources, CopyKind kind,
+                                    std::span<RegionRecord*> made);
+  // Write-protects a region, a leaf at a time, so that the next copy of it has less to do.
+  [[nodiscard]] Expected<void> arm(RegionRecord& region);
+
+  // --- snapshots as data: snapshot_read.cc ---
+  // Pages [first, first + pages) of a snapshot, without mapping them. to: aligned to kPageSize.
+  [[nodiscard]] Expected<void> read_pages(RegionRecord& snapshot, std::uint64_t first,
+                                          std::uint32_t pages, std::byte* to);
+  // The run of equal kind that begins at page `first`. since: null, or a snapshot; compare: pages
+  // that may differ are read and compared. buffer: two pages, aligned to kPageSize.
+  [[nodiscard]] Expected<Run> next_run(RegionRecord& snapshot, RegionRecord* since, bool compare,
+                                       std::uint64_t first, std::byte* buffer);
 
   // --- pins ---
   // Pins every page of the range, or none. What it returns spares the unpin of a single page its
@@ -100,9 +121,16 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   enum class Gone : std::uint8_t { pages, region };  // what a detach takes away
   std::uint64_t detach_chunk(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
                              Gone what, DetachScratch& scratch) noexcept;
+  void lock_chunk(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
+                  DetachScratch& scratch) noexcept;
+  bool keep_for_others(RegionRecord& region, std::uint64_t first, std::uint32_t pages) noexcept;
+  bool hand_over(page::Page& page, std::uint64_t index) noexcept;
+  bool give_up_base(RegionRecord& region, std::uint64_t first, std::uint32_t pages) noexcept;
+  void release_bases(RegionRecord& region) noexcept;
   int drop_unpinned(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
                     const DetachScratch& scratch) noexcept;
-  void detach_entry(Entry& entry, DetachScratch& scratch, std::uint32_t i) noexcept;
+  void detach_entry(RegionRecord& region, std::uint64_t index, DetachScratch& scratch,
+                    std::uint32_t i) noexcept;
   void orphan_chunk(DetachScratch& scratch) noexcept;
   void wait_for_users(RegionRecord& region) noexcept;
   void finish_unmap(RegionRecord& region) noexcept;
@@ -123,15 +151,32 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   sys::FaultOutcome refuse(const Error& error, Address address) noexcept;
   bool is_stuck(RegionRecord& region, std::uint64_t index, std::uint32_t came_in) noexcept;
 
-  bool check_region(RegionRecord& region) noexcept;
-  bool check_entry(RegionRecord& region, std::uint64_t index) noexcept;
+  // cloning.cc
+  friend class Copier;
+
+  // check.cc
+  struct Census;
+  bool check_slots(Census& census) noexcept;
+  void count_tables(Census& census) noexcept;
+  bool check_copies(Census& census) noexcept;
+
+  // snapshot_read.cc
+  EntryValue snapshot_value(RegionRecord& snapshot, std::uint64_t index) noexcept;
+  Expected<void> read_values(const EntryValue* values, std::uint32_t pages, std::byte* to);
+  Expected<RunKind> kind_of(RegionRecord& snapshot, RegionRecord* since, bool compare,
+                            std::uint64_t index, std::byte* buffer);
+
+  bool check_region(RegionRecord& region, Census& census) noexcept;
+  bool check_entry(RegionRecord& region, std::uint64_t index, Census& census) noexcept;
   bool complain(const RegionRecord& region, std::uint64_t index, const char* what) noexcept;
 
   Parts& parts_;
+  Sharing sharing_;
   FaultServer faults_;
   Evictor evictor_;
   PinAccounts accounts_;
   std::atomic<std::uint64_t> stuck_address_{0};  // the last fault that found its page resident ...
+  std::atomic<std::uint32_t> copying_{0};        // a copy or arming is under way: one at a time
   std::atomic<std::uint32_t> stuck_count_{0};    // ... and how many such followed one another
 };
 

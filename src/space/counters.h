@@ -39,8 +39,13 @@ enum class Count : std::uint8_t {
   refused_pins,
   refused_memory,
   refused_budget,
+  cow_faults,
+  cow_copied,
+  cow_lifted,
+  cow_settled,
+  refused_write,
 };
-inline constexpr std::size_t kCounts = 28;
+inline constexpr std::size_t kCounts = 33;
 
 class Counters {
  public:
@@ -66,6 +71,6 @@ class Counters {
   sys::Machine& machine_;
   std::array<Shard, kShards> shards_{};
 };
-static_assert(static_cast<std::size_t>(Count::refused_budget) + 1 == kCounts);
+static_assert(static_cast<std::size_t>(Count::refused_write) + 1 == kCounts);
 
 }  // namespace holdfast::space

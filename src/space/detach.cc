@@ -5,6 +5,9 @@
 // keeps its entry, its memory and its address until the last pin goes (the region is a zombie
 // then).
 //
+// A page that clones or snapshots share is unmapped first, as if it were evicted, and then handed
+// over to its version: it stays in its frame, and belongs to nobody else.
+//
 // A chunk at a time: its entries are locked, its memory is dropped, then the entries are published.
 #include <algorithm>
 #include <cerrno>
@@ -13,6 +16,10 @@
 #include "space/page_entry.h"
 
 namespace holdfast::space {
+namespace {
+constexpr int kKeepTries = 64;   // a page that is rescued again and again while it is being freed
+constexpr int kWindowTries = 4;  // for a pool window
+}  // namespace
 
 using page::Holder;
 using page::Page;
@@ -20,7 +27,7 @@ using page::PageState;
 
 struct AddressSpace::DetachScratch {
   static constexpr std::uint32_t kPages = 512;
-  bool skipped[kPages];       // pinned: stays as it is
+  bool skipped[kPages];       // pinned, or mapped and shared: stays as it is
   EntryValue values[kPages];  // what the entry was
   FrameIndex orphans[kPages];
   std::uint32_t orphan_count;
@@ -49,12 +56,14 @@ void AddressSpace::finish_unmap(RegionRecord& region) noexcept {
     if (region.leaves[leaf].load(std::memory_order_acquire) == 0) continue;
     const std::uint64_t first = leaf * kLeafEntries;
     const auto pages = static_cast<std::uint32_t>(std::min(kLeafEntries, region.capacity - first));
+    (void)keep_for_others(region, first, pages);
     StagingBuffer scratch(parts_.staging);
     pinned += detach_chunk(region, first, pages, Gone::region, scratch.as<DetachScratch>());
   }
   if (pinned > 0) {
     region.set_state(RegionRecord::State::zombie);
   } else {
+    release_bases(region);
     const std::uint32_t leaves = region.leaves_charged.load(std::memory_order_relaxed);
     parts_.pmap->detach(region.base, region.reserved_bytes);
     parts_.regions.drop(region);
@@ -67,16 +76,24 @@ Expected<void> AddressSpace::detach(RegionRecord& region, std::uint64_t first, s
   std::uint64_t where = 0;
   int error = 0;
   bool pinned = any_pinned(region, first, end, where);
-  for (std::uint64_t at = first; at < end && !pinned && error == 0;) {
+  bool kept = true;  // what others share could be kept for them
+  for (std::uint64_t at = first; at < end && !pinned && error == 0 && kept;) {
     const std::uint64_t leaf_end = (at / kLeafEntries + 1) * kLeafEntries;
     const std::uint64_t stop = std::min(end, leaf_end);
-    if (region.leaves[at / kLeafEntries].load(std::memory_order_acquire) != 0) {
-      StagingBuffer buffer(parts_.staging);
-      auto& scratch = buffer.as<DetachScratch>();
-      pinned =
-          detach_chunk(region, at, static_cast<std::uint32_t>(stop - at), Gone::pages, scratch) > 0;
-      error = scratch.error;
-      where = at;
+    const auto pages = static_cast<std::uint32_t>(stop - at);
+    kept = give_up_base(region, at, pages);
+    if (kept && region.leaves[at / kLeafEntries].load(std::memory_order_acquire) != 0) {
+      std::uint64_t skipped = 1;
+      for (int tries = 0; skipped > 0 && tries < kKeepTries && !pinned && error == 0; ++tries) {
+        (void)keep_for_others(region, at, pages);
+        StagingBuffer buffer(parts_.staging);
+        auto& scratch = buffer.as<DetachScratch>();
+        skipped = detach_chunk(region, at, pages, Gone::pages, scratch);
+        error = scratch.error;
+        pinned = skipped > 0 && any_pinned(region, at, stop, where);
+      }
+      kept = skipped == 0 || pinned || error != 0;
+      where = pinned ? where : at;
     }
     at = stop;
   }
@@ -88,6 +105,14 @@ Expected<void> AddressSpace::detach(RegionRecord& region, std::uint64_t first, s
                  .what = "address",
                  .value = region.address_of(where),
                  .remedy = "munlock it first"});
+  }
+  if (!kept) {
+    return fail({.code = Errc::out_of_memory,
+                 .os_errno = ENOMEM,
+                 .doing = "free memory of a region",
+                 .what = "no room to keep what snapshots share; address",
+                 .value = region.address_of(where),
+                 .remedy = "drop snapshots or clones, or raise memory_budget"});
   }
   if (!pinned) return {};
   return fail({.code = Errc::busy,
@@ -119,19 +144,14 @@ std::uint64_t AddressSpace::detach_chunk(RegionRecord& region, std::uint64_t fir
                                          std::uint32_t pages, Gone what,
                                          DetachScratch& scratch) noexcept {
   HF_DCHECK(pages <= DetachScratch::kPages);
-  scratch.orphan_count = scratch.skipped_count = 0;
-  for (std::uint32_t i = 0; i < pages; ++i) {
-    // Waiting with entries held, in ascending order: those who hold several only try for the rest,
-    // and those who wait hold none below.
-    Entry& entry = region.entry(first + i);
-    (void)entry.lock();
-    scratch.values[i] = entry.peek();
-    scratch.skipped[i] = scratch.values[i].kind() == EntryKind::resident &&
-                         parts_.pool.page(scratch.values[i].frame()).pins() != 0;
-    if (!scratch.skipped[i]) continue;
-    ++scratch.skipped_count;
-    entry.unlock();
-  }
+  do {
+    sharing_.make_ready(region, first);
+    lock_chunk(region, first, pages, scratch);
+    if (scratch.skipped_count == pages || sharing_.is_ready(region, first)) break;
+    for (std::uint32_t i = 0; i < pages; ++i) {
+      if (!scratch.skipped[i]) region.entry(first + i).unlock();
+    }
+  } while (true);
   // Where the region itself goes, what cannot be dropped now goes with its address space.
   scratch.error = drop_unpinned(region, first, pages, scratch);
   const bool refused = scratch.error != 0 && what == Gone::pages;
@@ -140,11 +160,94 @@ std::uint64_t AddressSpace::detach_chunk(RegionRecord& region, std::uint64_t fir
     if (refused) {
       region.entry(first + i).unlock();
     } else {
-      detach_entry(region.entry(first + i), scratch, i);
+      detach_entry(region, first + i, scratch, i);
     }
   }
   orphan_chunk(scratch);
   return scratch.skipped_count;
+}
+
+// Locks the entries of the chunk but for those that have to stay: pages that are pinned, or mapped
+// and shared.
+void AddressSpace::lock_chunk(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
+                              DetachScratch& scratch) noexcept {
+  scratch.orphan_count = scratch.skipped_count = 0;
+  for (std::uint32_t i = 0; i < pages; ++i) {
+    // Waiting with entries held, in ascending order: those who hold several only try for the rest,
+    // and those who wait hold none below.
+    Entry& entry = region.entry(first + i);
+    (void)entry.lock();
+    scratch.values[i] = entry.peek();
+    scratch.skipped[i] = false;
+    if (scratch.values[i].kind() == EntryKind::resident) {
+      const Page& page = parts_.pool.page(scratch.values[i].frame());
+      scratch.skipped[i] = page.pins() != 0 || sharing_.is_linked(page);
+    }
+    if (!scratch.skipped[i]) continue;
+    ++scratch.skipped_count;
+    entry.unlock();
+  }
+}
+
+// Unmaps the windows with pages that others share, so that they stand in the swap cache. False: one
+// could not be unmapped now.
+bool AddressSpace::keep_for_others(RegionRecord& region, std::uint64_t first,
+                                   std::uint32_t pages) noexcept {
+  sharing_.make_ready(region, first);
+  bool all = true;
+  for (std::uint64_t at = first; at < first + pages; ++at) {
+    const EntryValue value = region.entry(at).peek();
+    if (value.kind() != EntryKind::resident) continue;
+    const Page& page = parts_.pool.page(value.frame());
+    if (!sharing_.is_linked(page) || page.pins() != 0) continue;
+    UnmapResult result = evictor_.unmap_window_of(region, at);
+    // Pool windows come free when what stands in them leaves.
+    for (int tries = 0; result.what == Unmapped::no_window && tries < kWindowTries; ++tries) {
+      const std::uint64_t more = parts_.pool.free_count() + parts_.window_pages;
+      if (!parts_.relief->relieve(static_cast<std::uint32_t>(more), page::Priority::normal)) break;
+      result = evictor_.unmap_window_of(region, at);
+    }
+    all = all && result.what == Unmapped::pages;
+    at = at / parts_.window_pages * parts_.window_pages + parts_.window_pages - 1;
+  }
+  return all;
+}
+
+// The page, which is cached and whose entry is locked, goes to its version, if one still stands in
+// it. Of this and the version's last put, which may run now, one makes an orphan of it.
+bool AddressSpace::hand_over(Page& page, std::uint64_t index) noexcept {
+  const SlotIndex version = page.version();
+  if (version.is_none()) return false;
+  const auto place = static_cast<std::uint32_t>(index % parts_.window_pages);
+  page.set_owner({kVersionOwner, version_index(version, place)});
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (sharing_.is_linked(page)) {
+    page.clear_version(version);
+    return true;
+  }
+  return false;
+}
+
+// [first, first + pages), of one leaf, is to read as zeros, whatever its base says. False: no frame
+// for the leaf's table.
+bool AddressSpace::give_up_base(RegionRecord& region, std::uint64_t first,
+                                std::uint32_t pages) noexcept {
+  (void)pages;
+  if (region.base_of(first) == 0) return true;
+  sharing_.make_ready(region, first);
+  while (!faults_.pay_for_leaf(region, first)) {
+    if (!parts_.relief->relieve(1, page::Priority::normal)) return false;
+  }
+  return true;
+}
+
+void AddressSpace::release_bases(RegionRecord& region) noexcept {
+  for (std::uint64_t leaf = 0; leaf < region.leaf_count(); ++leaf) {
+    const TableId base = region.bases[leaf].load(std::memory_order_acquire);
+    if (base == 0) continue;
+    region.bases[leaf].store(0, std::memory_order_release);
+    sharing_.put_table(base);
+  }
 }
 
 // Drops the memory of the chunk's pages, in the runs between those that are pinned. errno.
@@ -167,17 +270,25 @@ int AddressSpace::drop_unpinned(RegionRecord& region, std::uint64_t first, std::
 }
 
 // The entry refers to nothing any more; what it referred to is put.
-void AddressSpace::detach_entry(Entry& entry, DetachScratch& scratch, std::uint32_t i) noexcept {
+void AddressSpace::detach_entry(RegionRecord& region, std::uint64_t index, DetachScratch& scratch,
+                                std::uint32_t i) noexcept {
   const EntryValue value = scratch.values[i];
-  if (value.kind() == EntryKind::swapped) parts_.swap.put(value.slot());
-  if (value.kind() == EntryKind::resident || value.kind() == EntryKind::cached) {
+  if (value.kind() == EntryKind::swapped) sharing_.put_slot(value.slot());
+  if (value.kind() == EntryKind::cached) {
+    Page& page = parts_.pool.page(value.frame());
+    drop_kept_slot(parts_, page);
+    if (!hand_over(page, index) && (page.try_to(PageState::cached, PageState::orphan) ||
+                                    page.try_to(PageState::writeback, PageState::orphan))) {
+      scratch.orphans[scratch.orphan_count++] = value.frame();
+    }
+  } else if (value.kind() == EntryKind::resident) {
     Page& page = parts_.pool.page(value.frame());
     drop_kept_slot(parts_, page);
     page.to(PageState::orphan);
-    if (value.kind() == EntryKind::resident) parts_.pool.put(page, Holder::entry);
+    parts_.pool.put(page, Holder::entry);
     scratch.orphans[scratch.orphan_count++] = value.frame();
   }
-  entry.unlock(EntryValue());
+  region.entry(index).unlock(Sharing::zeros(region, index));
 }
 
 void AddressSpace::orphan_chunk(DetachScratch& scratch) noexcept {
@@ -198,6 +309,7 @@ std::uint64_t AddressSpace::sweep_zombies() noexcept {
 // One thread at a time: whoever turns the zombie back into a dying region.
 std::uint64_t AddressSpace::sweep(RegionRecord& region) noexcept {
   if (!region.revive_zombie()) return 0;
+  wait_for_users(region);  // who reads what others share with it
   finish_unmap(region);
   return region.state() == RegionRecord::State::empty ? 1 : 0;
 }

@@ -24,6 +24,7 @@
 #include "page/page.h"
 #include "space/parts.h"
 #include "space/region_record.h"
+#include "space/sharing.h"
 
 namespace holdfast::space {
 
@@ -50,10 +51,13 @@ inline constexpr std::uint32_t kWriteOutBatch = 64;
 
 class Evictor {
  public:
-  explicit Evictor(Parts& parts) noexcept : parts_(parts) {}
+  explicit Evictor(Parts& parts) noexcept : parts_(parts), sharing_(parts) {}
 
   // Unmaps the window in which the active page stands. `urgent`: no second chances.
   UnmapResult unmap_window(FrameIndex frame, bool urgent) noexcept;
+  // Unmaps the window in which the page of the region stands, come what may. The caller keeps the
+  // region alive.
+  UnmapResult unmap_window_of(RegionRecord& region, std::uint64_t index) noexcept;
 
   // Frees up to kWriteOutBatch inactive pages; the caller has a reference (Holder::caller) of each,
   // which is put here in any case.
@@ -80,6 +84,13 @@ class Evictor {
   bool spare(RegionRecord& region, std::uint64_t index) noexcept;
 
   void consider(FrameIndex frame, WriteOutScratch& scratch) noexcept;
+  void consider_copy(page::Page& page, page::Owner owner, WriteOutScratch& scratch) noexcept;
+  void settle_version(WriteOutItem& item, swap::StoreItem& stored,
+                      WriteOutScratch& scratch) noexcept;
+  bool settle_copy(WriteOutItem& item, bool ours) noexcept;
+  bool settle_page(WriteOutItem& item, bool ours, bool ok) noexcept;
+  void add_store(const WriteOutItem& item, const std::byte* content,
+                 WriteOutScratch& scratch) noexcept;
   bool leave_without_store(WriteOutItem& item, const std::byte* content) noexcept;
   void settle(WriteOutItem& item, swap::StoreItem& stored, WriteOutScratch& scratch) noexcept;
   void gone(page::Page& page, WriteOutScratch& scratch) noexcept;
@@ -88,6 +99,7 @@ class Evictor {
   void note_refused(FrameIndex frame, std::uint64_t mark) noexcept;
 
   Parts& parts_;
+  Sharing sharing_;
   std::atomic<std::uint32_t> writing_{0};  // batches that are being stored now
   // So many of the youngest inactive pages swap had no room for, while its mark was this one.
   std::atomic<std::uint64_t> refused_{0};

@@ -25,14 +25,14 @@ RunPlan FaultServer::plan_for(RegionRecord& region, std::uint64_t index) noexcep
 }
 
 Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_t index,
-                                              RunPlan plan) noexcept {
+                                              RunPlan plan, sys::Access access) noexcept {
   int no_memory = 0;
   // Memory that holds nothing yet is refused before that which does.
   const page::Priority priority = region.entry(index).peek().kind() == EntryKind::none
                                       ? page::Priority::fresh
                                       : page::Priority::normal;
   for (int tries = 0; tries < kAttemptsMax; ++tries) {
-    const Outcome outcome = attempt(region, index, plan, priority);
+    const Outcome outcome = attempt(region, index, plan, access, priority);
     if (outcome.failed) return fail(outcome.error);
     if (outcome.step == Step::done) {
       if (outcome.pages > 1) region.streams.brought(index, plan, outcome.pages);
@@ -41,7 +41,10 @@ Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_
     if (outcome.step == Step::no_memory && ++no_memory > kNoMemoryMax) break;
     if (outcome.step != Step::again) {
       parts_.counters.add(Count::reclaim_direct);
-      if (!parts_.relief->relieve(plan.pages, priority)) break;
+      // Places for copies come free when pages leave, however many frames are free.
+      const std::uint64_t more = outcome.step == Step::no_places ? parts_.pool.free_count() : 0;
+      const auto wanted = static_cast<std::uint32_t>(plan.pages + more);
+      if (!parts_.relief->relieve(wanted, priority)) break;
     } else {
       sync::parking().relax();
     }
@@ -74,13 +77,16 @@ FaultServer::Outcome FaultServer::stopped(int error, const char* doing, Address 
 }
 
 FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t index, RunPlan plan,
-                                          page::Priority priority) noexcept {
+                                          sys::Access access, page::Priority priority) noexcept {
   Entry& entry = region.entry(index);
-  if (entry.peek().kind() == EntryKind::resident && !entry.locked()) {
+  EntryValue now;
+  if (entry.unlocked_value(now) && now.kind() == EntryKind::resident) {
+    if (access == sys::Access::write && !region.read_only) return write(region, index);
     parts_.counters.add(Count::faults_spurious);
     return {};
   }
   if (entry.peek().kind() == EntryKind::swapped) parts_.swap.prefetch(entry.peek().slot());
+  if (!sharing_.is_ready(region, index)) sharing_.make_ready(region, index);
   if (!pay_for_leaf(region, index)) return Outcome::retry(Step::no_frames);
   StagingBuffer staging(parts_.staging);
   page::Reservation frames = parts_.pool.reserve(std::clamp(plan.pages, 1U, kRunMax), priority);
@@ -88,8 +94,13 @@ FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t in
   const EntryKind kind = entry.peek().kind();
   if (kind == EntryKind::resident) {
     entry.unlock();
+    if (access == sys::Access::write && !region.read_only) return Outcome::retry(Step::again);
     parts_.counters.add(Count::faults_spurious);
     return {};
+  }
+  if (!sharing_.is_ready(region, index)) {
+    entry.unlock();
+    return Outcome::retry(Step::again);
   }
   if (kind == EntryKind::cached) return rescue(region, index, plan, frames);
   if (frames.size() == 0) {
@@ -103,6 +114,10 @@ FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t in
 bool FaultServer::pay_for_leaf(RegionRecord& region, std::uint64_t index) noexcept {
   std::atomic<std::uint8_t>& paid = region.leaves[index / kLeafEntries];
   if (paid.load(std::memory_order_acquire) != 0) return true;
+  // While a clone is made of the region, what was never touched must not appear from nowhere.
+  while (const std::uint32_t frozen = region.frozen.load(std::memory_order_seq_cst)) {
+    sync::parking().wait(region.frozen, frozen, 0);
+  }
   if (!parts_.pool.charge(1, page::Priority::normal)) return false;
   std::uint8_t expected = 0;
   if (paid.compare_exchange_strong(expected, 1, std::memory_order_acq_rel)) {

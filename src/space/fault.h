@@ -1,16 +1,20 @@
 // Serving faults: bringing a page, or a run of pages, to its address.
 //
 //                      the entry is
-//   resident   somebody was faster: run the instruction again
+//   resident   a load: somebody was faster, run the instruction again
+//              a store: fault_write.cc: the page is made writable, and copied first for those who
+//              share it
 //   cached     fault_rescue.cc: back from the swap cache, for the price of a copy or a remap
-//   none, filled, swapped
+//   none, filled, swapped; none with a base (shared_tables.h)
 //              fault_run.cc: put together in a staging buffer (or in warm frames), entered in one
 //              call; zero pages by fault_zero, swapped ones by one batched load
 //
 // Rules that make it safe in a signal handler and free of deadlock:
 //   1. What it needs (staging buffer, frames, tables) is taken before an entry is locked.
 //   2. The first entry is waited for with nothing locked; further ones of a run are only tried.
-//   3. Frames that cannot be had: everything is let go, MemoryRelief runs, and it starts anew.
+//   3. What the leaf owes to clones and snapshots is settled before (Sharing::make_ready), and
+//      looked at again with the entry locked.
+//   4. Frames that cannot be had: everything is let go, MemoryRelief runs, and it starts anew.
 //
 // Context: task (a fault is taken synchronously). No malloc, no stdio. Thread-safe.
 #pragma once
@@ -21,6 +25,7 @@
 #include "page/page.h"
 #include "space/parts.h"
 #include "space/region_record.h"
+#include "space/sharing.h"
 #include "space/stream_detector.h"
 
 namespace holdfast::space {
@@ -44,19 +49,24 @@ struct LockedRun {
 
 class FaultServer {
  public:
-  explicit FaultServer(Parts& parts) noexcept : parts_(parts) {}
+  explicit FaultServer(Parts& parts) noexcept : parts_(parts), sharing_(parts) {}
 
   // Brings page `index` in, and what the plan names beyond it as far as it is cheap. The region is
-  // entered. Returns how many pages came in (0: it was there already). Errors: out_of_memory,
-  // io_error, corrupted, system; then the page is as it was.
+  // entered. Access::write: until it is there and may be stored to. Returns how many pages came in
+  // or became writable (0: it was there already). Errors: out_of_memory, io_error, corrupted,
+  // system; then the page is as it was.
   [[nodiscard]] Expected<std::uint32_t> bring_in(RegionRecord& region, std::uint64_t index,
-                                                 RunPlan plan) noexcept;
+                                                 RunPlan plan,
+                                                 sys::Access access = sys::Access::read) noexcept;
+
+  // Pays for the leaf's page of the table, once. False: no frame now. Nothing is locked.
+  [[nodiscard]] bool pay_for_leaf(RegionRecord& region, std::uint64_t index) noexcept;
 
   // The plan for a fault at the page: the region's advice, or what its streams say.
   [[nodiscard]] static RunPlan plan_for(RegionRecord& region, std::uint64_t index) noexcept;
 
  private:
-  enum class Step : std::uint8_t { done, again, no_frames, no_memory };
+  enum class Step : std::uint8_t { done, again, no_frames, no_places, no_memory };
   struct Outcome {
     Step step = Step::done;
     std::uint32_t pages = 0;
@@ -68,7 +78,7 @@ class FaultServer {
     static Outcome refused(const Error& why) noexcept { return {.failed = true, .error = why}; }
   };
 
-  Outcome attempt(RegionRecord& region, std::uint64_t index, RunPlan plan,
+  Outcome attempt(RegionRecord& region, std::uint64_t index, RunPlan plan, sys::Access access,
                   page::Priority priority) noexcept;
   static Error out_of_frames(const RegionRecord& region, std::uint64_t index) noexcept;
   static Outcome stopped(int error, const char* doing, Address address) noexcept;
@@ -89,15 +99,27 @@ class FaultServer {
   LockedRun lock_run(RegionRecord& region, std::uint64_t index, RunPlan plan,
                      std::uint32_t most) noexcept;
   void shrink_to_primary(LockedRun& run) noexcept;
-  bool fill(const LockedRun& run, std::byte* const* pages, Error& error) noexcept;
+  enum class Filled : std::uint8_t { all, failed, busy };
+  Filled fill(const LockedRun& run, std::byte* const* pages, Error& error) noexcept;
+  [[nodiscard]] EntryValue content(const LockedRun& run, std::uint32_t i) noexcept {
+    return sharing_.content_of(*run.region, run.index(i), run.entry(i).peek());
+  }
   Outcome enter_copied(LockedRun& run, page::Reservation& frames, StagingBuffer& staging) noexcept;
   bool enter_carried(LockedRun& run, Outcome& outcome) noexcept;
   Outcome finish(const LockedRun& run, std::uint32_t entered, int error) noexcept;
   void publish(const LockedRun& run, std::uint32_t i, page::Page& page) noexcept;
 
-  bool pay_for_leaf(RegionRecord& region, std::uint64_t index) noexcept;
+  // fault_write.cc
+  struct WriteRun;
+  Outcome write(RegionRecord& region, std::uint64_t index) noexcept;
+  void lock_write_run(WriteRun& run) noexcept;
+  bool copy_shared(WriteRun& run, page::Reservation& frames) noexcept;
+  void hand_copy(const WriteRun& run, std::uint32_t i, const cache::CopyPlaces& places,
+                 std::uint32_t at, page::Page& copy) noexcept;
+  void note_writable(RegionRecord& region, std::uint64_t index, bool writable) noexcept;
 
   Parts& parts_;
+  Sharing sharing_;
 };
 
 }  // namespace holdfast::space

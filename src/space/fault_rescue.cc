@@ -21,7 +21,9 @@ FaultServer::Outcome FaultServer::rescue(RegionRecord& region, std::uint64_t ind
   HF_DCHECK2(page.owner() == (Owner{region.id, PageIndex(index)}), index, page.pool_window());
   int error = 0;
   const bool in_run = plan.pages >= cache::SwapCache::kWarmRunMin && plan.stride == 1;
-  const bool may_move = parts_.pmap->can_move();
+  const sys::Protection protection = sharing_.protection_of(region, page);
+  const bool may_move =  // carried pages arrive writable
+      parts_.pmap->can_move() && protection == sys::Protection::writable;
   std::uint32_t rescued = 0;
   if (may_move && (in_run || frames.size() == 0)) {
     rescued = rescue_by_move(region, index, page, in_run ? plan.pages : 1, error);
@@ -37,10 +39,12 @@ FaultServer::Outcome FaultServer::rescue(RegionRecord& region, std::uint64_t ind
 
 bool FaultServer::rescue_by_copy(RegionRecord& region, std::uint64_t index, Page& page,
                                  page::Reservation& frames, int& error) noexcept {
+  const sys::Protection protection = sharing_.protection_of(region, page);
   const cache::WindowIndex window(page.pool_window());
   const auto place = static_cast<std::uint32_t>(index % parts_.window_pages);
   const std::byte* content = parts_.machine.view(parts_.cache->address_of(window, place));
-  const pmap::Entered entered = parts_.pmap->enter_copy(region.address_of(index), content, 1);
+  const pmap::Entered entered =
+      parts_.pmap->enter_copy(region.address_of(index), content, 1, protection);
   if (entered.pages != 1) {
     error = entered.error;
     return false;
@@ -69,8 +73,9 @@ std::uint32_t FaultServer::rescue_by_move(RegionRecord& region, std::uint64_t in
     Entry& entry = region.entry(index + pages);
     if (!entry.try_lock()) break;
     const EntryValue value = entry.peek();
-    if (value.kind() != EntryKind::cached ||
-        parts_.pool.page(value.frame()).pool_window() != window.value) {
+    if (value.kind() != EntryKind::cached || !sharing_.is_ready(region, index + pages) ||
+        parts_.pool.page(value.frame()).pool_window() != window.value ||
+        sharing_.is_linked(parts_.pool.page(value.frame()))) {
       entry.unlock();
       break;
     }
@@ -95,6 +100,7 @@ void FaultServer::publish_rescued(RegionRecord& region, std::uint64_t index, Pag
                                   FrameIndex left) noexcept {
   const cache::WindowIndex window(page.pool_window());
   const FrameIndex frame = parts_.pool.index_of(page);
+  note_writable(region, index, sharing_.protection_of(region, page) == sys::Protection::writable);
   parts_.pool.get(page, Holder::entry);
   page.to(PageState::resident);
   page.set_pool_window(Page::kNoPoolWindow);

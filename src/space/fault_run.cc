@@ -35,10 +35,10 @@ LockedRun FaultServer::lock_run(RegionRecord& region, std::uint64_t index, RunPl
   std::uint64_t at = index;
   while (run.pages < wanted) {
     at += static_cast<std::uint64_t>(plan.stride);  // a backward step below 0 wraps beyond the end
-    if (at >= end || !pay_for_leaf(region, at)) break;
+    if (at >= end || region.leaves[at / kLeafEntries].load(std::memory_order_acquire) == 0) break;
     Entry& entry = region.entry(at);
     if (!entry.try_lock()) break;
-    if (!entry.peek().is_absent()) {
+    if (!entry.peek().is_absent() || !sharing_.is_ready(region, at)) {
       entry.unlock();
       break;
     }
@@ -61,19 +61,26 @@ void FaultServer::shrink_to_primary(LockedRun& run) noexcept {
   run.primary = 0;
 }
 
-// Puts the content of each page of the run at pages[i]. False: one could not be read; `error` is
-// that of the primary if it was among them (its code is then meaningful).
-bool FaultServer::fill(const LockedRun& run, std::byte* const* pages, Error& error) noexcept {
+// Puts the content of each page of the run at pages[i]. Failed: one could not be read; `error` is
+// that of the primary if it was among them (its code is then meaningful). Busy: one is shared, and
+// who has it is at work on it.
+FaultServer::Filled FaultServer::fill(const LockedRun& run, std::byte* const* pages,
+                                      Error& error) noexcept {
   swap::LoadItem items[kRunMax];
   std::uint32_t owners[kRunMax];
   std::uint32_t loads = 0;
   for (std::uint32_t i = 0; i < run.pages; ++i) {
-    const EntryValue value = run.entry(i).peek();
+    const EntryValue value = content(run, i);
     switch (value.kind()) {
       case EntryKind::filled:
         base::fill_page(pages[i], base::unpack_word(value.packed_word()));
         break;
       case EntryKind::swapped:
+        if (const auto read = sharing_.read_version(value.slot(), pages[i]);
+            read != Sharing::Read::image) {
+          if (read == Sharing::Read::busy) return Filled::busy;
+          break;
+        }
         owners[loads] = i;
         items[loads++] = {.slot = value.slot(), .page = pages[i], .error = {}};
         break;
@@ -83,7 +90,7 @@ bool FaultServer::fill(const LockedRun& run, std::byte* const* pages, Error& err
         break;
     }
   }
-  if (loads == 0) return true;
+  if (loads == 0) return Filled::all;
   parts_.swap.load(std::span(items, loads));
   bool good = true;
   for (std::uint32_t i = 0; i < loads; ++i) {
@@ -91,7 +98,7 @@ bool FaultServer::fill(const LockedRun& run, std::byte* const* pages, Error& err
     good = false;
     if (owners[i] == run.primary) error = items[i].error;
   }
-  return good;
+  return good ? Filled::all : Filled::failed;
 }
 
 FaultServer::Outcome FaultServer::enter_copied(LockedRun& run, page::Reservation& frames,
@@ -99,24 +106,32 @@ FaultServer::Outcome FaultServer::enter_copied(LockedRun& run, page::Reservation
   std::byte* pages[kRunMax];
   for (std::uint32_t i = 0; i < run.pages; ++i) pages[i] = staging.page(i);
   Error error{.doing = nullptr};
-  if (!fill(run, pages, error)) {
+  Filled filled = fill(run, pages, error);
+  if (filled != Filled::all) {
     if (run.pages > 1) {  // a neighbour must not spoil it: the page alone
       shrink_to_primary(run);
       error.doing = nullptr;
-      if (fill(run, pages, error)) error.doing = nullptr;
+      filled = fill(run, pages, error);
+      if (filled != Filled::failed) error.doing = nullptr;
+    }
+    if (filled == Filled::busy) {
+      run.entry(0).unlock();
+      return Outcome::retry(Step::again);
     }
     if (error.doing != nullptr) {
       run.entry(0).unlock();
       return Outcome::refused(error);
     }
   }
+  const sys::Protection protection =
+      run.region->read_only ? sys::Protection::read_only : sys::Protection::writable;
   pmap::Entered entered;
   if (run.step == 1) {
-    entered = parts_.pmap->enter_copy(run.address(0), pages[0], run.pages);
+    entered = parts_.pmap->enter_copy(run.address(0), pages[0], run.pages, protection);
   } else {
     while (entered.pages < run.pages && entered.error == 0) {
       const pmap::Entered one =
-          parts_.pmap->enter_copy(run.address(entered.pages), pages[entered.pages], 1);
+          parts_.pmap->enter_copy(run.address(entered.pages), pages[entered.pages], 1, protection);
       entered.pages += one.pages;
       entered.error = one.error;
     }
@@ -131,14 +146,15 @@ FaultServer::Outcome FaultServer::enter_copied(LockedRun& run, page::Reservation
 // window, which are then carried to the region. False: nothing was done, copy instead.
 bool FaultServer::enter_carried(LockedRun& run, Outcome& outcome) noexcept {
   cache::WarmRun warm;
-  if (run.primary != 0 || !parts_.cache->take_run(run.pages, warm)) return false;
+  if (run.primary != 0 || run.region->read_only || !parts_.cache->take_run(run.pages, warm))
+    return false;
   while (run.pages > warm.pages) run.entry(--run.pages).unlock();
   std::byte* pages[kRunMax];
   for (std::uint32_t i = 0; i < run.pages; ++i) {
     pages[i] = parts_.machine.view(warm.address + i * kPageSize);
   }
   Error error;
-  if (!fill(run, pages, error)) {
+  if (fill(run, pages, error) != Filled::all) {
     parts_.cache->end_run(warm, 0);
     return false;
   }
@@ -156,11 +172,18 @@ bool FaultServer::enter_carried(LockedRun& run, Outcome& outcome) noexcept {
 
 // The page is visible: binds it, and lets go of its entry.
 void FaultServer::publish(const LockedRun& run, std::uint32_t i, Page& page) noexcept {
-  const EntryValue value = run.entry(i).peek();
+  const EntryValue value = content(run, i);
   SlotIndex slot;
   switch (value.kind()) {
     case EntryKind::swapped:
-      slot = value.slot();  // kept as long as the page does not change
+      // Kept as long as the page does not change. What comes from a base is that table's; a page of
+      // a snapshot, which cannot change, will find it there.
+      if (run.entry(i).peek().kind() == EntryKind::swapped) {
+        slot = value.slot();
+      } else if (!run.region->read_only) {
+        slot = value.slot();
+        parts_.swap.get(slot);
+      }
       parts_.counters.add(Count::faults_swap);
       break;
     case EntryKind::filled:
@@ -171,6 +194,7 @@ void FaultServer::publish(const LockedRun& run, std::uint32_t i, Page& page) noe
       break;
   }
   bind_resident(parts_, *run.region, run.index(i), page, slot);
+  note_writable(*run.region, run.index(i), !run.region->read_only);
   run.entry(i).unlock(EntryValue::resident(parts_.pool.index_of(page)));
 }
 

@@ -21,17 +21,17 @@ void drop_kept_slot(Parts& parts, Page& page) noexcept {
   const SlotIndex slot = page.slot();
   if (slot.is_none()) return;
   page.set_slot(SlotIndex::none());
-  parts.swap.put(slot);
+  Sharing(parts).put_slot(slot);
 }
 
-void free_unlisted(Parts& parts, Page& page, PageIndex index) noexcept {
+void free_unlisted(Parts& parts, Page& page, page::Owner owner) noexcept {
   HF_DCHECK(page.lru_list() == page::LruList::none);
   if (page.pool_window() == Page::kNoPoolWindow) {
     parts.pool.put(page, Holder::vm);  // its memory was dropped with its region's
     return;
   }
   const cache::WindowIndex window(page.pool_window());
-  const auto place = static_cast<std::uint32_t>(index.value % parts.window_pages);
+  const std::uint32_t place = place_of(owner, parts.window_pages);
   if (parts.pool.put_to_warm(page, Holder::vm)) {
     parts.cache->left_warm(window);
     return;

@@ -5,6 +5,7 @@
 #include "page/page.h"
 #include "space/parts.h"
 #include "space/region_record.h"
+#include "space/sharing.h"
 
 namespace holdfast::space {
 
@@ -19,7 +20,7 @@ void drop_kept_slot(Parts& parts, page::Page& page) noexcept;
 
 // The VM forgets a page that is on no LRU list any more: puts the VM's reference. If its memory
 // stands at a place of a pool window it becomes warm there (or is left to the window, if somebody
-// else still holds the page for a moment). `index`: which page of its region it was.
-void free_unlisted(Parts& parts, page::Page& page, PageIndex index) noexcept;
+// else still holds the page for a moment). `owner`: whose it was.
+void free_unlisted(Parts& parts, page::Page& page, page::Owner owner) noexcept;
 
 }  // namespace holdfast::space

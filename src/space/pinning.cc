@@ -2,7 +2,10 @@
 //
 // A pin is one reference, counted in `pins` too. The pinner counts itself first and then looks at
 // the entry again; whoever takes a page away locks its entry first and then looks at the pins. Both
-// sides are seq_cst, so that at least one sees the other.
+// sides are seq_cst, so that at least one sees the other. The same holds for whoever shares the
+// page copy-on-write: it marks the leaf first, and looks at the pins afterwards. A page that is
+// shared or protected is made the region's own before it is pinned: what a device writes then lands
+// where the region's owner looks.
 #include <cerrno>
 
 #include "space/address_space.h"
@@ -18,8 +21,14 @@ Page* AddressSpace::try_pin_page(RegionRecord& region, std::uint64_t index) noex
   Page& page = parts_.pool.page(value.frame());
   if (!parts_.pool.try_pin(page)) return nullptr;
   HF_INTERLEAVE();
+  LeafRecord& leaf = region.leaf_of(index);
+  if (leaf.pinned.load(std::memory_order_seq_cst) == 0) {
+    leaf.pinned.store(1, std::memory_order_seq_cst);
+  }
+  const bool own = region.read_only || (leaf.pending.load(std::memory_order_seq_cst) == 0 &&
+                                        leaf.is_writable(index % kLeafEntries));
   EntryValue again;
-  if (entry.unlocked_value(again) && again == value) return &page;
+  if (own && entry.unlocked_value(again) && again == value) return &page;
   parts_.pool.unpin(page);
   return nullptr;
 }
@@ -95,7 +104,7 @@ Expected<Page*> AddressSpace::pin_slowly(RegionRecord& region, std::uint64_t ind
                   std::max<std::uint64_t>(plan.pages, std::min<std::uint64_t>(left, kRunMax))),
               1};
     }
-    const auto pages = faults_.bring_in(region, index, plan);
+    const auto pages = faults_.bring_in(region, index, plan, sys::Access::write);
     if (!pages) {
       const bool short_of_frames = pages.error().code == Errc::out_of_memory;
       const std::uint64_t pinned = short_of_frames ? pinned_pages() : 0;

@@ -8,12 +8,14 @@
 // them. users_ and state_ form a Dekker pair: both sides use seq_cst.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
 #include "base/base.h"
 #include "holdfast/region.h"
 #include "space/entry.h"
+#include "space/shared_tables.h"
 #include "space/stream_detector.h"
 
 namespace holdfast::space {
@@ -25,6 +27,43 @@ struct WindowRecord {
   std::atomic<std::uint8_t> cold{0};      // advised cold: no second chance
 };
 
+// What is shared copy-on-write of one leaf of a region, and what of it is write-protected.
+//
+//   pending   the table to which the leaf's content belongs as well, as long as it has not been
+//             settled: nobody changes a page's content or makes it writable before that. kFrozen:
+//             a clone or snapshot of the region is being made, wait for it (RegionRecord::frozen)
+//   guarded   pages of the leaf are write-protected, but for those whose bit in `open` is set
+//
+// Whoever changes something locks an entry first and then looks at `pending`; whoever sets
+// `pending` does that first and then waits for the entries that are locked. Both are seq_cst, so
+// that one sees the other.
+struct LeafRecord {
+  static constexpr std::uint32_t kFrozen = 1U << 31;
+  static constexpr std::uint32_t kCancelling = 1U << 30;  // the table turned out to be nobody's
+
+  std::atomic<std::uint32_t> pending{0};
+  std::atomic<std::uint8_t> guarded{0};
+  std::atomic<std::uint8_t> pinned{0};  // some page of it was pinned since somebody looked
+  std::array<std::atomic<std::uint64_t>, kLeafEntries / 64> open{};
+
+  // Under the entry's lock.
+  [[nodiscard]] bool is_open(std::uint64_t i) const noexcept {
+    return (open[i / 64].load(std::memory_order_seq_cst) >> (i % 64) & 1) != 0;
+  }
+  void set_open(std::uint64_t i, bool is) noexcept {
+    const std::uint64_t bit = std::uint64_t{1} << (i % 64);
+    if (is) {
+      open[i / 64].fetch_or(bit, std::memory_order_seq_cst);
+    } else {
+      open[i / 64].fetch_and(~bit, std::memory_order_seq_cst);
+    }
+  }
+  // True if a store to the page cannot fault.
+  [[nodiscard]] bool is_writable(std::uint64_t i) const noexcept {
+    return guarded.load(std::memory_order_seq_cst) == 0 || is_open(i);
+  }
+};
+
 class RegionRecord {
  public:
   enum class State : std::uint32_t { empty, live, dying, zombie };
@@ -33,6 +72,15 @@ class RegionRecord {
   [[nodiscard]] bool enter() noexcept {
     users_.fetch_add(1, std::memory_order_seq_cst);
     if (state_.load(std::memory_order_seq_cst) == State::live) return true;
+    leave();
+    return false;
+  }
+  // The same for somebody who reads pages that others share with the region: also while it is a
+  // zombie, which still has them.
+  [[nodiscard]] bool enter_to_read() noexcept {
+    users_.fetch_add(1, std::memory_order_seq_cst);
+    const State state = state_.load(std::memory_order_seq_cst);
+    if (state == State::live || state == State::zombie) return true;
     leave();
     return false;
   }
@@ -70,6 +118,17 @@ class RegionRecord {
     return pages.load(std::memory_order_acquire);
   }
 
+  [[nodiscard]] LeafRecord& leaf_of(std::uint64_t index) const noexcept {
+    return leaf_records[index / kLeafEntries];
+  }
+  // What the leaf's entries of kind none stand for.
+  [[nodiscard]] TableId base_of(std::uint64_t index) const noexcept {
+    return bases[index / kLeafEntries].load(std::memory_order_acquire);
+  }
+  [[nodiscard]] std::uint64_t leaf_count() const noexcept {
+    return (capacity + kLeafEntries - 1) / kLeafEntries;
+  }
+
   // Constant while live.
   RegionId id;
   Address base = 0;
@@ -80,19 +139,21 @@ class RegionRecord {
   Entry* entries = nullptr;                     // capacity of them, backed as they are touched
   WindowRecord* windows = nullptr;              // one for each window_pages pages
   std::atomic<std::uint8_t>* leaves = nullptr;  // 1: the leaf's page of entries is paid for
+  LeafRecord* leaf_records = nullptr;           // one for each leaf
+  std::atomic<TableId>* bases = nullptr;        // the same; 0: none. Under all entries of the leaf
+  bool read_only = false;                       // a snapshot
 
   // Atomic.
   std::atomic<std::uint64_t> pages{0};           // the region's size; <= capacity
   std::atomic<Advice> advice{Advice::normal};    // normal, sequential or random
   std::atomic<std::uint32_t> leaves_charged{0};  // frames charged for tables
+  std::atomic<std::uint32_t> frozen{0};          // clones and snapshots being made of it now
   StreamDetector streams;
+  StreamDetector write_streams;  // of write faults at shared and protected pages
 
  private:
   std::atomic<State> state_{State::empty};
   std::atomic<std::uint32_t> users_{0};
 };
-
-// Entries that one page of the table holds; the unit in which tables are paid for.
-inline constexpr std::uint64_t kLeafEntries = kPageSize / sizeof(Entry);
 
 }  // namespace holdfast::space

@@ -13,6 +13,7 @@ Expected<void> RegionTable::start() noexcept {
   memory_bytes_ = round_up(kRegionsMax * sizeof(RegionRecord), kPageSize);
   memory_ = TRY(machine_.reserve(memory_bytes_, kPageSize, sys::Purpose::table));
   records_ = reinterpret_cast<RegionRecord*>(machine_.view(memory_));
+  TRY_VOID(tables_.start());
   return map_.start();
 }
 
@@ -35,7 +36,11 @@ Expected<RegionRecord*> RegionTable::claim(std::uint64_t capacity, std::uint32_t
   const std::uint64_t windows = (capacity + window_pages - 1) / window_pages;
   const std::uint64_t window_bytes = round_up(windows * sizeof(WindowRecord), kPageSize);
   const std::uint64_t leaves = (capacity + kLeafEntries - 1) / kLeafEntries;
-  const std::uint64_t table_bytes = entry_bytes + window_bytes + round_up(leaves, kPageSize);
+  const std::uint64_t paid_bytes = round_up(leaves, kPageSize);
+  const std::uint64_t record_bytes = round_up(leaves * sizeof(LeafRecord), kPageSize);
+  const std::uint64_t base_bytes = round_up(leaves * sizeof(std::atomic<TableId>), kPageSize);
+  const std::uint64_t table_bytes =
+      entry_bytes + window_bytes + paid_bytes + record_bytes + base_bytes;
   const Address tables = TRY(machine_.reserve(table_bytes, kPageSize, sys::Purpose::table));
   const auto base = machine_.reserve(reserved, kHugeSize, sys::Purpose::region);
   if (!base) {
@@ -64,10 +69,16 @@ Expected<RegionRecord*> RegionTable::claim(std::uint64_t capacity, std::uint32_t
   std::byte* memory = machine_.view(tables);
   region.entries = reinterpret_cast<Entry*>(memory);
   region.windows = reinterpret_cast<WindowRecord*>(memory + entry_bytes);
-  region.leaves = reinterpret_cast<std::atomic<std::uint8_t>*>(memory + entry_bytes + window_bytes);
+  memory += entry_bytes + window_bytes;
+  region.leaves = reinterpret_cast<std::atomic<std::uint8_t>*>(memory);
+  region.leaf_records = reinterpret_cast<LeafRecord*>(memory + paid_bytes);
+  region.bases = reinterpret_cast<std::atomic<TableId>*>(memory + paid_bytes + record_bytes);
+  region.read_only = false;
+  region.frozen.store(0, std::memory_order_relaxed);
   region.advice.store(Advice::normal, std::memory_order_relaxed);
   region.leaves_charged.store(0, std::memory_order_relaxed);
   region.streams.reset();
+  region.write_streams.reset();
   region.set_state(RegionRecord::State::dying);  // taken, not yet live
   return &region;
 }

@@ -17,7 +17,8 @@ class RegionTable {
  public:
   static constexpr std::uint32_t kRegionsMax = 4096;  // regions of one engine
 
-  explicit RegionTable(sys::Machine& machine) noexcept : machine_(machine), map_(machine) {}
+  explicit RegionTable(sys::Machine& machine) noexcept
+      : machine_(machine), map_(machine), tables_(machine) {}
   ~RegionTable();
   RegionTable(const RegionTable&) = delete;
   RegionTable& operator=(const RegionTable&) = delete;
@@ -40,6 +41,9 @@ class RegionTable {
   }
   [[nodiscard]] RegionRecord& record(RegionId id) noexcept { return records_[id.value]; }
 
+  // What regions share with one another.
+  [[nodiscard]] SharedTables& tables() noexcept { return tables_; }
+
   // Records that were ever used are those below this index. Any context.
   [[nodiscard]] std::uint32_t used() const noexcept {
     return used_.load(std::memory_order_acquire);
@@ -50,6 +54,7 @@ class RegionTable {
 
   sys::Machine& machine_;
   AddressMap map_;
+  SharedTables tables_;
   Address memory_ = 0;
   std::uint64_t memory_bytes_ = 0;
   RegionRecord* records_ = nullptr;

@@ -68,14 +68,18 @@ UnmapResult Evictor::unmap_window(FrameIndex frame, bool urgent) noexcept {
     parts_.counters.add(Count::skipped_recent);
     result.what = Unmapped::recent;
   } else {
-    const std::uint64_t first = owner.index.value / parts_.window_pages * parts_.window_pages;
-    const auto pages = static_cast<std::uint32_t>(
-        std::min<std::uint64_t>(parts_.window_pages, region.capacity - first));
-    StagingBuffer scratch(parts_.staging);
-    result = unmap_locked(region, first, pages, scratch.as<UnmapScratch>());
+    result = unmap_window_of(region, owner.index.value);
   }
   region.leave();
   return result;
+}
+
+UnmapResult Evictor::unmap_window_of(RegionRecord& region, std::uint64_t index) noexcept {
+  const std::uint64_t first = index / parts_.window_pages * parts_.window_pages;
+  const auto pages = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(parts_.window_pages, region.capacity - first));
+  StagingBuffer scratch(parts_.staging);
+  return unmap_locked(region, first, pages, scratch.as<UnmapScratch>());
 }
 
 UnmapResult Evictor::unmap_locked(RegionRecord& region, std::uint64_t first, std::uint32_t pages,

@@ -17,10 +17,11 @@ using page::PageState;
 
 struct Evictor::WriteOutItem {
   Page* page;
-  RegionRecord* region;
+  RegionRecord* region;  // null: a copy, which only its version has
   Entry* entry;
   std::uint32_t window;
   base::Hash128 hash;
+  SlotIndex version;  // that gets the image, and of which we hold a count; none: a new slot
 };
 
 struct Evictor::WriteOutScratch {
@@ -30,7 +31,7 @@ struct Evictor::WriteOutScratch {
   bool busy;
   std::uint64_t mark;  // of swap, before the stores
   Page* leaving[kWriteOutBatch];
-  PageIndex leaving_index[kWriteOutBatch];
+  page::Owner leaving_owner[kWriteOutBatch];
   std::uint32_t leaving_count;
 };
 
@@ -69,12 +70,14 @@ void Evictor::consider(FrameIndex frame, WriteOutScratch& scratch) noexcept {
     }
     return;
   }
+  if (owner.region == kVersionOwner) return consider_copy(page, owner, scratch);
   RegionRecord* region = owner.is_none() ? nullptr : &parts_.regions.record(owner.region);
   if (region == nullptr || !region->enter()) {
     parts_.pool.put(page, Holder::caller);
     return;
   }
-  WriteOutItem item{.page = &page, .region = region, .entry = nullptr, .window = 0, .hash = {}};
+  WriteOutItem item{
+      .page = &page, .region = region, .entry = nullptr, .window = 0, .hash = {}, .version = {}};
   const bool in_range = owner.index.value < region->capacity;
   if (in_range) item.entry = &region->entry(owner.index.value);
   if (!in_range || !item.entry->try_lock()) {
@@ -84,9 +87,11 @@ void Evictor::consider(FrameIndex frame, WriteOutScratch& scratch) noexcept {
     region->leave();
     return;
   }
-  // count 2: the VM and us. More: somebody else works on it (another reclaimer, a losing pinner).
+  // count 2: the VM and us, and 1 more of its version. More: somebody else works on it (another
+  // reclaimer, a losing pinner).
+  const bool linked = sharing_.is_linked(page);
   if (item.entry->peek() != EntryValue::cached(frame) || page.state() != PageState::cached ||
-      page.count() != 2) {
+      page.count() != (linked ? 3 : 2)) {
     parts_.counters.add(Count::skipped_rescued);
     scratch.busy = true;
     // Rescued while it was on its way to the inactive list: it belongs on the active one.
@@ -100,27 +105,74 @@ void Evictor::consider(FrameIndex frame, WriteOutScratch& scratch) noexcept {
   const auto place = static_cast<std::uint32_t>(owner.index.value % parts_.window_pages);
   const std::byte* content =
       parts_.machine.view(parts_.cache->address_of(cache::WindowIndex(item.window), place));
-  if (leave_without_store(item, content)) {
+  if (linked && parts_.swap.try_get(page.version(), frame)) item.version = page.version();
+  if (item.version.is_none() && leave_without_store(item, content)) {
     gone(page, scratch);
     region->leave();
     return;
   }
+  if (!item.version.is_none()) item.hash = base::hash_page(content);
   page.to(PageState::writeback);
   parts_.cache->hold(cache::WindowIndex(item.window));
   item.entry->unlock();
-  scratch.stores[scratch.count] =
-      swap::StoreItem{.page = content, .hash = item.hash, .slot = {}, .error = {}};
+  add_store(item, content, scratch);
+}
+
+void Evictor::add_store(const WriteOutItem& item, const std::byte* content,
+                        WriteOutScratch& scratch) noexcept {
+  scratch.stores[scratch.count] = swap::StoreItem{.page = content,
+                                                  .hash = item.hash,
+                                                  .into = item.version,
+                                                  .slot = {},
+                                                  .replaced = {},
+                                                  .error = {}};
   scratch.items[scratch.count++] = item;
+}
+
+// A copy that was made for those who share a page: its version is its entry, and our count of it
+// keeps it from going away meanwhile.
+void Evictor::consider_copy(Page& page, page::Owner owner, WriteOutScratch& scratch) noexcept {
+  const FrameIndex frame = parts_.pool.index_of(page);
+  WriteOutItem item{.page = &page,
+                    .region = nullptr,
+                    .entry = nullptr,
+                    .window = page.pool_window(),
+                    .hash = {},
+                    .version = version_of(owner)};
+  if (!parts_.swap.try_get(item.version, frame)) {
+    parts_.pool.put(page, Holder::caller);  // it has just become nobody's
+    return;
+  }
+  // count 3: the VM, the version and we. More: somebody reads it, or writes it out.
+  if (page.count() != 3 || !page.try_to(PageState::cached, PageState::writeback)) {
+    parts_.counters.add(Count::skipped_busy);
+    scratch.busy = true;
+    sharing_.put_slot(item.version);
+    parts_.pool.put(page, Holder::caller);
+    return;
+  }
+  parts_.cache->hold(cache::WindowIndex(item.window));
+  const std::byte* content = parts_.machine.view(parts_.cache->address_of(
+      cache::WindowIndex(item.window), place_of(owner, parts_.window_pages)));
+  item.hash = base::hash_page(content);
+  add_store(item, content, scratch);
 }
 
 // Same-filled and clean pages: their entry, which is locked, takes its new value at once.
 bool Evictor::leave_without_store(WriteOutItem& item, const std::byte* content) noexcept {
   Page& page = *item.page;
+  if (item.region->read_only) {  // it stands in the snapshot's table
+    drop_kept_slot(parts_, page);
+    item.entry->unlock(EntryValue());
+    parts_.counters.add(Count::evicted_clean);
+    return true;
+  }
   if (const auto word = base::repeated_word(content)) {
     if (const auto packed = base::pack_word(*word)) {
       drop_kept_slot(parts_, page);
       // A page of zeros is as good as one that was never touched.
-      item.entry->unlock(*word == 0 ? EntryValue() : EntryValue::filled(*packed));
+      item.entry->unlock(*word == 0 ? Sharing::zeros(*item.region, page.owner().index.value)
+                                    : EntryValue::filled(*packed));
       parts_.counters.add(Count::evicted_same_filled);
       return true;
     }
@@ -128,7 +180,7 @@ bool Evictor::leave_without_store(WriteOutItem& item, const std::byte* content) 
   item.hash = base::hash_page(content);
   const SlotIndex slot = page.slot();
   if (slot.is_none()) return false;
-  if (parts_.swap.hash_of(slot) != item.hash) {
+  if (!parts_.swap.matches(slot, item.hash)) {
     drop_kept_slot(parts_, page);  // it changed: the slot's content is of no use to anybody
     return false;
   }
@@ -141,14 +193,18 @@ bool Evictor::leave_without_store(WriteOutItem& item, const std::byte* content) 
 // The store is done, or has failed. Decides under the entry's lock what it is worth.
 void Evictor::settle(WriteOutItem& item, swap::StoreItem& stored,
                      WriteOutScratch& scratch) noexcept {
+  if (!item.version.is_none()) return settle_version(item, stored, scratch);
   Page& page = *item.page;
   const FrameIndex frame = parts_.pool.index_of(page);
   const bool ok = !stored.slot.is_none();
   if (item.entry->lock()) parts_.counters.add(Count::faults_waited);
   const EntryValue value = item.entry->peek();
-  const bool still_there = value == EntryValue::cached(frame) &&
-                           page.state() == PageState::writeback &&
-                           page.pool_window() == item.window;
+  const bool at_its_place = value == EntryValue::cached(frame) &&
+                            page.state() == PageState::writeback &&
+                            page.pool_window() == item.window;
+  // Shared meanwhile: its version must get the image, the next time.
+  const bool shared = at_its_place && sharing_.is_linked(page);
+  const bool still_there = at_its_place && !shared;
   bool leaves = false;
   // Nobody writes to a cached page: what was stored is what stands there.
   HF_DCHECK(!still_there || base::hash_page(stored.page) == item.hash);
@@ -164,6 +220,9 @@ void Evictor::settle(WriteOutItem& item, swap::StoreItem& stored,
   } else {
     // Rescued meanwhile, and perhaps carried away while it was read: the image is worth nothing.
     if (ok) parts_.swap.put(stored.slot);
+    if (shared || page.owner().region == kVersionOwner) {
+      (void)page.try_to(PageState::writeback, PageState::cached);
+    }
     item.entry->unlock();
     parts_.counters.add(Count::skipped_rescued);
   }
@@ -174,6 +233,67 @@ void Evictor::settle(WriteOutItem& item, swap::StoreItem& stored,
     parts_.pool.put(page, Holder::caller);
   }
   item.region->leave();
+}
+
+// The image has gone into the page's version, or nowhere. Whoever holds the version has it now;
+// what is left to decide is whether the page itself can leave.
+void Evictor::settle_version(WriteOutItem& item, swap::StoreItem& stored,
+                             WriteOutScratch& scratch) noexcept {
+  Page& page = *item.page;
+  const FrameIndex frame = parts_.pool.index_of(page);
+  const bool ok = !stored.slot.is_none();
+  // The version stood in the page, or meanwhile in a copy of it.
+  const bool ours = stored.replaced == frame;
+  if (!stored.replaced.is_none() && !ours) sharing_.release_frame(stored.replaced);
+  if (!ok && stored.error.code == Errc::swap_full) note_refused(frame, scratch.mark);
+  bool leaves = false;
+  if (item.region == nullptr || page.owner().region == kVersionOwner) {
+    leaves = settle_copy(item, ours);
+  } else {
+    (void)item.entry->lock();
+    leaves = settle_page(item, ours, ok);
+  }
+  if (ok) parts_.counters.add(leaves ? Count::evicted_written : Count::skipped_rescued);
+  if (!ok) parts_.counters.add(Count::write_out_failed);
+  parts_.cache->release(cache::WindowIndex(item.window));
+  if (leaves) {
+    gone(page, scratch);
+  } else {
+    parts_.pool.put(page, Holder::caller);
+  }
+  if (item.region != nullptr) item.region->leave();
+}
+
+// A copy, or a page whose region has gone meanwhile: only its version had it. True: it leaves.
+bool Evictor::settle_copy(WriteOutItem& item, bool ours) noexcept {
+  Page& page = *item.page;
+  if (!ours) (void)page.try_to(PageState::writeback, PageState::cached);
+  if (ours) parts_.pool.put(page, Holder::entry);
+  sharing_.put_slot(item.version);
+  return ours;
+}
+
+// A page of a region, whose entry is locked: it leaves if nobody has rescued it. Our count of the
+// version passes to the entry then.
+bool Evictor::settle_page(WriteOutItem& item, bool ours, bool ok) noexcept {
+  Page& page = *item.page;
+  const FrameIndex frame = parts_.pool.index_of(page);
+  const bool handed_over = page.owner().region == kVersionOwner;
+  const bool at_its_place = item.entry->peek() == EntryValue::cached(frame) &&
+                            page.state() == PageState::writeback &&
+                            page.pool_window() == item.window;
+  if (ours) {
+    page.clear_version(item.version);
+    parts_.pool.put(page, Holder::entry);
+  }
+  if (at_its_place && ok) {
+    item.entry->unlock(EntryValue::swapped(item.version));
+    return true;
+  }
+  if (at_its_place || handed_over) (void)page.try_to(PageState::writeback, PageState::cached);
+  item.entry->unlock();
+  sharing_.put_slot(item.version);
+  return handed_over && ours;
 }
 
 // Called with the page's entry locked, before anybody else can try it again: who does is told by
@@ -196,7 +316,7 @@ void Evictor::gone(Page& page, WriteOutScratch& scratch) noexcept {
     return;
   }
   scratch.leaving[scratch.leaving_count] = &page;
-  scratch.leaving_index[scratch.leaving_count++] = owner.index;
+  scratch.leaving_owner[scratch.leaving_count++] = owner;
 }
 
 // The VM forgets the pages that have left.
@@ -217,7 +337,7 @@ std::uint32_t Evictor::free_gone(WriteOutScratch& scratch) noexcept {
                        parts_.pool.free_count() < parts_.pool.watermarks().min;
     if (trims) parts_.cache->hold(cache::WindowIndex(window));
     parts_.pool.put(page, Holder::caller);
-    free_unlisted(parts_, page, scratch.leaving_index[i]);
+    free_unlisted(parts_, page, scratch.leaving_owner[i]);
     if (!trims) continue;
     (void)parts_.cache->trim(cache::WindowIndex(window));
     parts_.cache->release(cache::WindowIndex(window));

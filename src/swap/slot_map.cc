@@ -82,6 +82,15 @@ void SlotMap::get(SlotIndex slot) noexcept {
   HF_DCHECK2(old != 0 && old != 0xffffffffU, slot.value, old);
 }
 
+bool SlotMap::try_get_locked(SlotIndex slot) noexcept {
+  std::uint32_t old = at(slot).count.load(std::memory_order_relaxed);
+  do {
+    if (old == 0) return false;
+  } while (!at(slot).count.compare_exchange_weak(old, old + 1, std::memory_order_acq_rel,
+                                                 std::memory_order_relaxed));
+  return true;
+}
+
 bool SlotMap::put(SlotIndex slot) noexcept {
   HF_INTERLEAVE();
   const std::uint32_t old = at(slot).count.fetch_sub(1, std::memory_order_acq_rel);

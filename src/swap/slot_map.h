@@ -61,6 +61,10 @@ class SlotMap {
   void prefetch(SlotIndex slot) const noexcept { __builtin_prefetch(&at(slot), 1); }
 
   void get(SlotIndex slot) noexcept;
+  // Adds a holder unless there is none. The slot is locked.
+  [[nodiscard]] bool try_get_locked(SlotIndex slot) noexcept;
+  // The slot is locked, and has no image.
+  void set_hash_locked(SlotIndex slot, base::Hash128 hash) noexcept { at(slot).hash = hash; }
   // One holder less; true: it was the last, and the caller frees the image and releases the slot.
   [[nodiscard]] bool put(SlotIndex slot) noexcept;
   [[nodiscard]] std::uint32_t count_of(SlotIndex slot) const noexcept {

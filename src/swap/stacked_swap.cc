@@ -17,7 +17,7 @@ constexpr std::size_t kClustersMoved = 4;  // clusters of a file in one pass: 1 
 
 Expected<std::unique_ptr<Swap>> StackedSwap::create(sys::Machine& machine, page::FramePool& pool,
                                                     const SwapOptions& options) {
-  std::unique_ptr<StackedSwap> swap(new StackedSwap(machine));
+  std::unique_ptr<StackedSwap> swap(new StackedSwap(machine, pool));
   TRY_VOID(swap->slots_.reserve(options.slots_max));
   const bool with_zstd = std::ranges::any_of(
       options.tiers, [](const TierOptions& tier) { return tier.compression == Compression::zstd; });
@@ -41,21 +41,82 @@ Expected<void> StackedSwap::add_tiers(page::FramePool& pool, const SwapOptions& 
 void StackedSwap::store(std::span<StoreItem> items, page::Priority priority) noexcept {
   if (items.empty()) return;
   sync::check_may_wait();
-  StoreSession session(tiers_, *codec_, slots_, items, priority);
+  StoreSession session(tiers_, *codec_, slots_, items, {.priority = priority}, promised());
   session.store_all();
   if (session.incompressible() != 0) {
     incompressible_.fetch_add(session.incompressible(), std::memory_order_relaxed);
   }
 }
 
-void StackedSwap::put(SlotIndex slot) noexcept {
-  if (!slots_.put(slot)) return;
+FrameIndex StackedSwap::put(SlotIndex slot) noexcept {
+  if (!slots_.put(slot)) return FrameIndex::none();
   const Location location = slots_.lock(slot);
   HF_CHECK2(!location.is_none(), slot.value, location.word());
   slots_.unlock(slot, Location());
-  tiers_[location.tier()]->free(location, Freeing::image);
+  if (location.is_frame()) {
+    // Before the slot can serve another page: whoever looks from the page must not find that one.
+    pool_.page(location.frame()).clear_version(slot);
+  } else {
+    tiers_[location.tier()]->free(location, Freeing::image);
+  }
   slots_.release(slot);
   releases_.fetch_add(1, std::memory_order_release);
+  return location.frame();
+}
+
+// --- versions ---
+
+namespace {
+// Slots that are left to stores which looked before a promise was made.
+constexpr std::uint64_t kPromiseMargin = 256;
+}  // namespace
+
+bool StackedSwap::promise(std::uint64_t slots) noexcept {
+  std::uint64_t old = promised_.load(std::memory_order_relaxed);
+  do {
+    if (slots_.used() + old + slots + kPromiseMargin > slots_.max()) return false;
+  } while (!promised_.compare_exchange_weak(old, old + slots, std::memory_order_relaxed));
+  return true;
+}
+
+void StackedSwap::unpromise(std::uint64_t slots) noexcept {
+  const std::uint64_t old = promised_.fetch_sub(slots, std::memory_order_relaxed);
+  HF_CHECK2(old >= slots, old, slots);
+}
+
+SlotIndex StackedSwap::share(FrameIndex frame) noexcept {
+  const SlotIndex slot = slots_.allocate({});
+  HF_CHECK2(!slot.is_none(), slots_.used(), slots_.max());  // it was promised
+  unpromise(1);
+  slots_.publish(slot, Location::in_frame(frame));
+  return slot;
+}
+
+bool StackedSwap::try_get(SlotIndex slot, FrameIndex frame) noexcept {
+  const Location location = slots_.lock(slot);
+  const bool got = location.frame() == frame && !frame.is_none() && slots_.try_get_locked(slot);
+  slots_.unlock(slot, location);
+  return got;
+}
+
+bool StackedSwap::relocate(SlotIndex slot, FrameIndex from, FrameIndex to) noexcept {
+  const Location location = slots_.lock(slot);
+  const bool there = location.is_frame() && location.frame() == from;
+  slots_.unlock(slot, there ? Location::in_frame(to) : location);
+  return there;
+}
+
+void StackedSwap::note_hash(SlotIndex slot, base::Hash128 hash) noexcept {
+  const Location location = slots_.lock(slot);
+  if (location.is_frame()) slots_.set_hash_locked(slot, hash);
+  slots_.unlock(slot, location);
+}
+
+bool StackedSwap::matches(SlotIndex slot, base::Hash128 hash) noexcept {
+  const Location location = slots_.lock(slot);
+  const bool same = slots_.hash_of(slot) == hash;
+  slots_.unlock(slot, location);
+  return same;
 }
 
 // --- loading ---
@@ -75,7 +136,7 @@ void StackedSwap::load(std::span<LoadItem> items) noexcept {
 // Brings all lines of an image in memory under way at once; read one by one they would be waited
 // for one by one.
 void StackedSwap::prefetch_image(Location location) const noexcept {
-  if (location.is_none()) return;
+  if (location.is_none() || location.is_frame()) return;
   const std::byte* image = tiers_[location.tier()]->image_at(location.place());
   if (image == nullptr) return;
   for (std::uint32_t at = 0; at < location.length(); at += kPlaceUnit) {
@@ -86,7 +147,7 @@ void StackedSwap::prefetch_image(Location location) const noexcept {
 void StackedSwap::load_one(LoadItem& item, Reads& reads) noexcept {
   HF_DCHECK2(slots_.count_of(item.slot) != 0, item.slot.value, 0);
   const Location location = slots_.lock(item.slot);
-  HF_CHECK2(!location.is_none(), item.slot.value, location.word());
+  HF_CHECK2(!location.is_none() && !location.is_frame(), item.slot.value, location.word());
   Tier& tier = *tiers_[location.tier()];
   const std::byte* image = tier.image_at(location.place());
   if (image == nullptr) {
@@ -246,6 +307,7 @@ bool StackedSwap::check_slot(SlotIndex slot, std::uint64_t& used) noexcept {
   }
   if (location.is_none()) return true;
   ++used;
+  if (location.is_frame()) return true;
   if (location.moving()) return report(machine_, "slot is still being moved", slot.value, 0);
   if (location.tier() >= tiers_.size()) {
     return report(machine_, "slot names no tier", slot.value, location.tier());

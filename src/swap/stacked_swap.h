@@ -29,7 +29,18 @@ class StackedSwap final : public Swap, private ReadSink {
   void prefetch(SlotIndex slot) const noexcept override { slots_.prefetch(slot); }
   base::Hash128 hash_of(SlotIndex slot) const noexcept override { return slots_.hash_of(slot); }
   void get(SlotIndex slot) noexcept override { slots_.get(slot); }
-  void put(SlotIndex slot) noexcept override;
+  FrameIndex put(SlotIndex slot) noexcept override;
+  bool promise(std::uint64_t slots) noexcept override;
+  void unpromise(std::uint64_t slots) noexcept override;
+  std::uint64_t promised() const noexcept override {
+    return promised_.load(std::memory_order_relaxed);
+  }
+  SlotIndex share(FrameIndex frame) noexcept override;
+  FrameIndex frame_of(SlotIndex slot) const noexcept override { return slots_.peek(slot).frame(); }
+  bool try_get(SlotIndex slot, FrameIndex frame) noexcept override;
+  bool relocate(SlotIndex slot, FrameIndex from, FrameIndex to) noexcept override;
+  void note_hash(SlotIndex slot, base::Hash128 hash) noexcept override;
+  bool matches(SlotIndex slot, base::Hash128 hash) noexcept override;
   std::uint32_t count_of(SlotIndex slot) const noexcept override { return slots_.count_of(slot); }
   bool maintain() noexcept override;
   bool nearly_full() const noexcept override;
@@ -46,7 +57,8 @@ class StackedSwap final : public Swap, private ReadSink {
     std::size_t count = 0;
   };
 
-  explicit StackedSwap(sys::Machine& machine) noexcept : machine_(machine), slots_(machine) {}
+  StackedSwap(sys::Machine& machine, page::FramePool& pool) noexcept
+      : machine_(machine), pool_(pool), slots_(machine) {}
   Expected<void> add_tiers(page::FramePool& pool, const SwapOptions& options);
 
   void prefetch_image(Location location) const noexcept;
@@ -61,10 +73,12 @@ class StackedSwap final : public Swap, private ReadSink {
 
   // --- constant after create() ---
   sys::Machine& machine_;
+  page::FramePool& pool_;
   std::unique_ptr<Codec> codec_;
   std::vector<std::unique_ptr<Tier>> tiers_;
   // --- own synchronisation ---
   SlotMap slots_;
+  std::atomic<std::uint64_t> promised_{0};  // slots set aside for share()
   std::atomic<bool> maintaining_{false};
   std::atomic<std::uint64_t> releases_{0};  // images freed or moved
   // The mover's own, for each reason: room_mark() + 1 when nothing could be moved; 0: some was.

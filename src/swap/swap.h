@@ -13,6 +13,12 @@
 // The caller keeps page-table entries busy meanwhile, so that nobody else stores, loads or puts the
 // same slot; within swap/, write-back and compaction move images about under per-slot locks.
 //
+// A *version* is a slot whose page stands in a frame and has no image yet: the content that several
+// share copy-on-write. Its holders cannot tell it from any other slot; it holds one reference of
+// the page (Holder::entry). When the page is written to, the version goes on with a copy of it
+// (relocate()); when it is evicted, store() puts its image into the version. So what happens to a
+// shared page costs the same however many share it.
+//
 // Tiers are tried in order. An image that a tier cannot take (its share is used up, ENOSPC, EIO)
 // goes to the next; an error from a device retires that place for good. With no tier left the item
 // fails with swap_full or io_error and the page stays where it is: nothing is lost.
@@ -52,7 +58,9 @@ struct SwapOptions {
 struct StoreItem {
   const std::byte* page = nullptr;  // in: kPageSize bytes, stable until store() returns
   base::Hash128 hash = {};          // in
-  SlotIndex slot = {};              // out: a new slot with count 1; none: failed
+  SlotIndex into = {};              // in: the version that gets the image; none: a new slot
+  SlotIndex slot = {};              // out: a new slot with count 1, or `into`; none: failed
+  FrameIndex replaced = {};         // out: where the version stood: its reference is the caller's
   Error error = {};                 // out: why it failed; code is meaningful only then
 };
 
@@ -112,7 +120,32 @@ class Swap {
   // One more holder of the slot / one less; the last frees its storage. Task context, lock rank
   // slot_map may be taken.
   virtual void get(SlotIndex slot) noexcept = 0;
-  virtual void put(SlotIndex slot) noexcept = 0;
+  // Of a version, the last put returns the frame where it stood; its reference passes to the
+  // caller. Otherwise none.
+  virtual FrameIndex put(SlotIndex slot) noexcept = 0;
+
+  // --- versions ---
+  // Sets slots aside for share(), so that it cannot fail: all or none. / Gives them back.
+  [[nodiscard]] virtual bool promise(std::uint64_t slots) noexcept = 0;
+  virtual void unpromise(std::uint64_t slots) noexcept = 0;
+  [[nodiscard]] virtual std::uint64_t promised() const noexcept = 0;
+  // A version with count 1 of the page in `frame`; takes over a reference of the page from the
+  // caller, and one slot of those that were promised.
+  [[nodiscard]] virtual SlotIndex share(FrameIndex frame) noexcept = 0;
+  // Where the version stands; none: the slot has an image. The answer lasts while the caller keeps
+  // the page from being written to and evicted (its entry's lock). Any context.
+  [[nodiscard]] virtual FrameIndex frame_of(SlotIndex slot) const noexcept = 0;
+  // One more holder, if the slot is held at all and stands in that frame. False: it is or does not.
+  [[nodiscard]] virtual bool try_get(SlotIndex slot, FrameIndex frame) noexcept = 0;
+  // The version goes on with a copy. True: the reference to `from` passes to the caller, the
+  // caller's to `to` to the version. False: it does not stand in `from` any more.
+  [[nodiscard]] virtual bool relocate(SlotIndex slot, FrameIndex from, FrameIndex to) noexcept = 0;
+  // The hash of a version that somebody has read, so that a copy may rejoin it before it has an
+  // image. The caller holds a count.
+  virtual void note_hash(SlotIndex slot, base::Hash128 hash) noexcept = 0;
+  // True if the slot's page has this hash, as far as is known. The caller holds a count.
+  [[nodiscard]] virtual bool matches(SlotIndex slot, base::Hash128 hash) noexcept = 0;
+
   [[nodiscard]] virtual std::uint32_t count_of(SlotIndex slot) const noexcept = 0;
 
   // Housekeeping, called by the reclaimer's thread with nothing held. Moves images from a tier that

@@ -105,17 +105,25 @@ void WriteSession::finish() noexcept {
 // --- storing ---
 
 StoreSession::StoreSession(Tiers tiers, Codec& codec, SlotMap& slots, std::span<StoreItem> items,
-                           page::Priority priority) noexcept
-    : WriteSession(tiers, codec, static_cast<unsigned>(tiers.size()) - 1, {.priority = priority}),
+                           const WriteTerms& terms, std::uint64_t kept) noexcept
+    : WriteSession(tiers, codec, static_cast<unsigned>(tiers.size()) - 1, terms),
       slots_(slots),
-      items_(items) {}
+      items_(items),
+      kept_(kept) {}
+
+SlotIndex StoreSession::slot_for(const StoreItem& item) noexcept {
+  if (!item.into.is_none()) return item.into;
+  if (slots_.used() + kept_ >= slots_.max()) return SlotIndex::none();
+  return slots_.allocate(item.hash);
+}
 
 void StoreSession::store_all() noexcept {
   for (std::uint32_t i = 0; i < items_.size(); ++i) {
     StoreItem& item = items_[i];
     HF_DCHECK2(item.page != nullptr, i, items_.size());
     item.slot = SlotIndex::none();
-    const SlotIndex slot = slots_.allocate(item.hash);
+    item.replaced = FrameIndex::none();
+    const SlotIndex slot = slot_for(item);
     if (slot.is_none()) {
       item.error = {.code = Errc::swap_full,
                     .doing = "store page",
@@ -136,15 +144,34 @@ void StoreSession::keep(unsigned tier, const Image& image, std::uint64_t place) 
   if (image.encoding == Encoding::raw && tiers_[tier]->compression() != Compression::none) {
     ++incompressible_;
   }
-  slots_.publish(image.slot, Location(tier, place, image.encoding, image.length));
-  items_[image.cookie].slot = image.slot;
+  StoreItem& item = items_[image.cookie];
+  const Location location(tier, place, image.encoding, image.length);
+  item.slot = image.slot;
+  if (!item.into.is_none()) return fill_version(item, location);
+  slots_.publish(image.slot, location);
+}
+
+// The version gets its image, unless somebody else has stored it meanwhile (the page and a copy of
+// it may be written out at the same time).
+void StoreSession::fill_version(StoreItem& item, Location location) noexcept {
+  const Location old = slots_.lock(item.into);
+  HF_DCHECK2(!old.is_none(), item.into.value, old.word());  // the caller holds a count
+  if (!old.is_frame()) {
+    slots_.unlock(item.into, old);
+    tiers_[location.tier()]->free(location, Freeing::moved);
+    return;
+  }
+  slots_.set_hash_locked(item.into, item.hash);
+  slots_.unlock(item.into, location);
+  item.replaced = old.frame();
 }
 
 void StoreSession::give_up(const Image& image, const Error& error) noexcept {
+  items_[image.cookie].error = error;
+  if (!items_[image.cookie].into.is_none()) return;  // the version stays where it stands
   const bool last = slots_.put(image.slot);
   HF_CHECK2(last, image.slot.value, image.cookie);
   slots_.release(image.slot);
-  items_[image.cookie].error = error;
 }
 
 // --- moving ---

@@ -61,8 +61,9 @@ class WriteSession : public Completion {
 // Turns pages into slots.
 class StoreSession final : public WriteSession {
  public:
+  // kept: slots that are left alone.
   StoreSession(Tiers tiers, Codec& codec, SlotMap& slots, std::span<StoreItem> items,
-               page::Priority priority) noexcept;
+               const WriteTerms& terms, std::uint64_t kept) noexcept;
   void store_all() noexcept;
   // Pages that were stored raw although the tier compresses.
   [[nodiscard]] std::uint64_t incompressible() const noexcept { return incompressible_; }
@@ -74,8 +75,12 @@ class StoreSession final : public WriteSession {
     return items_[image.cookie].page;
   }
 
+  [[nodiscard]] SlotIndex slot_for(const StoreItem& item) noexcept;
+  void fill_version(StoreItem& item, Location location) noexcept;
+
   SlotMap& slots_;
   std::span<StoreItem> items_;
+  const std::uint64_t kept_;
   std::uint64_t incompressible_ = 0;
 };
 

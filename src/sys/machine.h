@@ -66,23 +66,35 @@ struct FaultSourceOptions {
   bool allow_move = true;  // false: never UFFDIO_MOVE, even where the kernel has it
 };
 
+// Whether a page that is there may be stored to.
+enum class Protection : std::uint8_t {
+  writable,
+  read_only,  // a store faults to the sink; a load does not
+};
+
 // A userfaultfd and what resolves its faults. All calls are async-signal-safe.
 class FaultSource {
  public:
   virtual ~FaultSource() = default;
-  // From now on missing pages of the range fault to the sink. errno.
+  // From now on missing pages of the range, and stores to protected ones, fault to the sink. errno.
   virtual int register_range(Address address, std::uint64_t bytes) noexcept = 0;
   // Undoes it: missing pages read as zeros again. errno.
   virtual int unregister_range(Address address, std::uint64_t bytes) noexcept = 0;
   // Makes `bytes` visible at `to`, copied from `from`, and wakes those who wait there. Stops with
   // EEXIST at the first page that is already there, ENOENT where nothing is registered, EAGAIN when
-  // the mapping is changing (retry after others ran), ENOMEM.
-  virtual Transfer copy(Address to, const std::byte* from, std::uint64_t bytes) noexcept = 0;
+  // the mapping is changing (retry after others ran), ENOMEM. read_only: needs can_protect().
+  virtual Transfer copy(Address to, const std::byte* from, std::uint64_t bytes,
+                        Protection protection = Protection::writable) noexcept = 0;
   // Carries the pages that stand at `from` to `to` (both machine addresses) without copying; they
   // are missing at `from` afterwards. Needs can_move(). Stops with EEXIST, ENOENT (nothing stands
   // at from), EBUSY (the kernel holds the page: copy instead), EAGAIN, EINVAL.
   virtual Transfer move(Address to, Address from, std::uint64_t bytes) noexcept = 0;
   [[nodiscard]] virtual bool can_move() const noexcept = 0;
+  // Changes the protection of the pages that are there, in one call; what is missing stays missing,
+  // and carried or unmapped pages lose theirs. Making pages writable wakes those who wait to store.
+  // errno; EAGAIN when the mapping is changing. Needs can_protect().
+  virtual int protect(Address address, std::uint64_t bytes, Protection protection) noexcept = 0;
+  [[nodiscard]] virtual bool can_protect() const noexcept = 0;
   // Wakes threads that wait for a fault in the range to be served. Nothing under signal delivery.
   virtual void wake(Address address, std::uint64_t bytes) noexcept = 0;
   // How the descriptor was opened and what it can do, for reports: "/dev/userfaultfd, MOVE".

@@ -24,9 +24,12 @@ class FakePmap final : public pmap::Pmap {
   explicit FakePmap(sys::Machine& machine) : machine_(machine) {}
   int attach(Address, std::uint64_t) noexcept override { return 0; }
   int detach(Address, std::uint64_t) noexcept override { return 0; }
-  pmap::Entered enter_copy(Address, const std::byte*, std::uint32_t) noexcept override {
+  pmap::Entered enter_copy(Address, const std::byte*, std::uint32_t,
+                           sys::Protection) noexcept override {
     return {0, ENOSYS};
   }
+  int protect(Address, std::uint64_t, sys::Protection) noexcept override { return ENOSYS; }
+  bool can_protect() const noexcept override { return false; }
   pmap::Entered enter_move(Address, Address, std::uint32_t pages) noexcept override {
     return {pages, 0};
   }

@@ -47,7 +47,7 @@ class UserfaultSource final : public FaultSource {
 
   int register_range(Address address, std::uint64_t bytes) noexcept override {
     HF_DCHECK2(is_page_aligned(address) && is_page_aligned(bytes) && bytes != 0, address, bytes);
-    const int error = userfault_.register_missing(address, bytes);
+    const int error = userfault_.register_range(address, bytes);
     if (error != 0) return error;
     // A fork would share the pages with the child, and MOVE then refuses them until each has been
     // written to again (EBUSY): regions are not inherited, by whatever way the range was made.
@@ -63,10 +63,21 @@ class UserfaultSource final : public FaultSource {
     return error;
   }
 
-  Transfer copy(Address to, const std::byte* from, std::uint64_t bytes) noexcept override {
+  Transfer copy(Address to, const std::byte* from, std::uint64_t bytes,
+                Protection protection) noexcept override {
     HF_DCHECK2(is_page_aligned(to), to, bytes);
-    return userfault_.copy(to, from, bytes);
+    if (protection == Protection::read_only && !can_protect()) {
+      return {.done = 0, .error = EOPNOTSUPP};
+    }
+    return userfault_.copy(to, from, bytes, protection);
   }
+
+  int protect(Address address, std::uint64_t bytes, Protection protection) noexcept override {
+    HF_DCHECK2(is_page_aligned(address) && is_page_aligned(bytes) && bytes != 0, address, bytes);
+    return userfault_.protect(address, bytes, protection);
+  }
+
+  bool can_protect() const noexcept override { return userfault_.has(kFeatureWriteProtect); }
 
   Transfer move(Address to, Address from, std::uint64_t bytes) noexcept override {
     HF_DCHECK2(is_page_aligned(to) && is_page_aligned(from), to, from);

@@ -188,7 +188,7 @@ Expected<void> Userfault::open(Delivery delivery) noexcept {
   if (raw.fd < 0) return fail(userfault_refused(raw, delivery));
   uffdio_api api{};
   api.api = UFFD_API;
-  api.features = wanted;
+  api.features = wanted | (features_ & kFeatureWriteProtect);
   if (::ioctl(raw.fd, UFFDIO_API, &api) != 0) {
     error = errno;
     ::close(raw.fd);
@@ -200,16 +200,30 @@ Expected<void> Userfault::open(Delivery delivery) noexcept {
   return {};
 }
 
-int Userfault::register_missing(Address address, std::uint64_t bytes) const noexcept {
+int Userfault::register_range(Address address, std::uint64_t bytes) const noexcept {
   uffdio_register argument{};
   argument.range = {.start = address, .len = bytes};
   argument.mode = UFFDIO_REGISTER_MODE_MISSING;
+  if (has(kFeatureWriteProtect)) argument.mode |= UFFDIO_REGISTER_MODE_WP;
   return range_ioctl(fd_, UFFDIO_REGISTER, &argument);
 }
 
 int Userfault::unregister(Address address, std::uint64_t bytes) const noexcept {
   uffdio_range range{.start = address, .len = bytes};
   return range_ioctl(fd_, UFFDIO_UNREGISTER, &range);
+}
+
+int Userfault::protect(Address address, std::uint64_t bytes, Protection protection) const noexcept {
+  if (!has(kFeatureWriteProtect)) return EOPNOTSUPP;
+  uffdio_writeprotect argument{};
+  argument.range = {.start = address, .len = bytes};
+  argument.mode = protection == Protection::read_only ? UFFDIO_WRITEPROTECT_MODE_WP : 0;
+  int error = EAGAIN;
+  for (int tries = 0; error == EAGAIN && tries < kRetriesMax; ++tries) {
+    if (tries > 0) sync::parking().relax();
+    error = range_ioctl(fd_, UFFDIO_WRITEPROTECT, &argument);
+  }
+  return error;
 }
 
 int Userfault::poison(Address address, std::uint64_t bytes) const noexcept {
@@ -223,7 +237,8 @@ void Userfault::wake(Address address, std::uint64_t bytes) const noexcept {
   range_ioctl(fd_, UFFDIO_WAKE, &range);
 }
 
-Transfer Userfault::copy(Address to, const std::byte* from, std::uint64_t bytes) const noexcept {
+Transfer Userfault::copy(Address to, const std::byte* from, std::uint64_t bytes,
+                         Protection protection) const noexcept {
   // A range that leaves its mapping is refused as a whole with ENOENT.
   const ErrnoKeeper keep;
   return run(bytes, ENOENT, [&](std::uint64_t offset, std::uint64_t chunk) noexcept {
@@ -231,6 +246,7 @@ Transfer Userfault::copy(Address to, const std::byte* from, std::uint64_t bytes)
     argument.dst = to + offset;
     argument.src = reinterpret_cast<std::uintptr_t>(from) + offset;
     argument.len = chunk;
+    if (protection == Protection::read_only) argument.mode = UFFDIO_COPY_MODE_WP;
     const int result = ::ioctl(fd_, UFFDIO_COPY, &argument);
     return step_of(result, argument.copy, errno);
   });

@@ -71,13 +71,16 @@ class Userfault {
   }
 
   // errno of each.
-  int register_missing(Address address, std::uint64_t bytes) const noexcept;
+  // For missing pages, and for protected ones where the kernel has that.
+  int register_range(Address address, std::uint64_t bytes) const noexcept;
   int unregister(Address address, std::uint64_t bytes) const noexcept;
+  int protect(Address address, std::uint64_t bytes, Protection protection) const noexcept;
   int poison(Address address, std::uint64_t bytes) const noexcept;
   void wake(Address address, std::uint64_t bytes) const noexcept;
 
   // Whole transfers: partial progress is continued, and what stopped them is found out.
-  Transfer copy(Address to, const std::byte* from, std::uint64_t bytes) const noexcept;
+  Transfer copy(Address to, const std::byte* from, std::uint64_t bytes,
+                Protection protection) const noexcept;
   Transfer move(Address to, Address from, std::uint64_t bytes) const noexcept;
 
  private:

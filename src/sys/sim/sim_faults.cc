@@ -64,12 +64,13 @@ int SimFaultSource::unregister_range(Address address, std::uint64_t bytes) noexc
   return 0;
 }
 
-int SimFaultSource::copy_one(Address to, const std::byte* from) noexcept {
+int SimFaultSource::copy_one(Address to, const std::byte* from, Protection protection) noexcept {
   if (core_.failures.hit(FailureKind::copy_again)) return EAGAIN;
   if (core_.failures.hit(FailureKind::copy_memory)) return ENOMEM;
   if (!is_mine(to)) return ENOENT;
   if (core_.memory.find(to) != nullptr) return EEXIST;
   core_.memory.add(to, from);
+  core_.memory.protect(to, kPageSize, protection == Protection::read_only);
   ++core_.stats.pages_copied;
   return 0;
 }
@@ -96,13 +97,14 @@ Transfer SimFaultSource::finish(SimEvent event, Address to, std::uint64_t done,
 
 // Pages come one by one: other threads may run between them and put a page in the way, as on the
 // real machine.
-Transfer SimFaultSource::copy(Address to, const std::byte* from, std::uint64_t bytes) noexcept {
+Transfer SimFaultSource::copy(Address to, const std::byte* from, std::uint64_t bytes,
+                              Protection protection) noexcept {
   HF_CHECK2(is_page_aligned(to) && is_page_aligned(bytes) && bytes > 0, to, bytes);
   core_.scheduler.point();
   std::uint64_t done = 0;
   int error = 0;
   while (done < bytes && error == 0) {
-    error = copy_one(to + done, from + done);
+    error = copy_one(to + done, from + done, protection);
     if (error == 0) done += kPageSize;
     if (error == 0 && done < bytes) core_.scheduler.interleave();
   }
@@ -121,6 +123,21 @@ Transfer SimFaultSource::move(Address to, Address from, std::uint64_t bytes) noe
     if (error == 0 && done < bytes) core_.scheduler.interleave();
   }
   return finish(SimEvent::move, to, done, error);
+}
+
+// In one piece: on the real machine a page's protection changes at some moment within the call, and
+// so it does among the calls of simulated threads.
+int SimFaultSource::protect(Address address, std::uint64_t bytes, Protection protection) noexcept {
+  HF_CHECK2(is_page_aligned(address) && is_page_aligned(bytes) && bytes > 0, address, bytes);
+  core_.scheduler.point();
+  if (core_.failures.hit(FailureKind::protect_again)) return EAGAIN;
+  if (!is_mine(address)) return ENOENT;
+  const bool read_only = protection == Protection::read_only;
+  const std::uint64_t changed = core_.memory.protect(address, bytes, read_only);
+  (read_only ? core_.stats.pages_protected : core_.stats.pages_unprotected) += changed;
+  core_.scheduler.note(SimEvent::protect, address, bytes | (read_only ? 1 : 0));
+  if (!read_only) wake_waiters(address, address + bytes);
+  return 0;
 }
 
 void SimFaultSource::wake(Address address, std::uint64_t bytes) noexcept {

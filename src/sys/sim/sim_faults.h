@@ -22,14 +22,17 @@ class SimFaultSource final : public FaultSource {
 
   int register_range(Address address, std::uint64_t bytes) noexcept override;
   int unregister_range(Address address, std::uint64_t bytes) noexcept override;
-  Transfer copy(Address to, const std::byte* from, std::uint64_t bytes) noexcept override;
+  Transfer copy(Address to, const std::byte* from, std::uint64_t bytes,
+                Protection protection) noexcept override;
+  int protect(Address address, std::uint64_t bytes, Protection protection) noexcept override;
+  [[nodiscard]] bool can_protect() const noexcept override { return true; }
   Transfer move(Address to, Address from, std::uint64_t bytes) noexcept override;
   [[nodiscard]] bool can_move() const noexcept override;
   void wake(Address address, std::uint64_t bytes) noexcept override;
   [[nodiscard]] const char* description() const noexcept override;
 
-  // The running thread has touched a missing registered page: delivers that, and returns what came
-  // of it. For SimMachine::load and store.
+  // The running thread has touched a missing or protected registered page: delivers that, and
+  // returns what came of it. For SimMachine::load and store.
   FaultOutcome deliver(Address address, Access access) noexcept;
 
  private:
@@ -48,7 +51,7 @@ class SimFaultSource final : public FaultSource {
   void answer(Waiter* waiter, Address page, FaultOutcome outcome) noexcept;
   void wake_waiters(Address begin, Address end) noexcept;
   [[nodiscard]] bool is_mine(Address address) const noexcept;
-  int copy_one(Address to, const std::byte* from) noexcept;
+  int copy_one(Address to, const std::byte* from, Protection protection) noexcept;
   int move_one(Address to, Address from) noexcept;
   Transfer finish(SimEvent event, Address to, std::uint64_t done, int error) noexcept;
 

@@ -87,7 +87,8 @@ SimMachine::Piece SimMachine::access(Address address, void* host, std::size_t si
   HF_CHECK2(core_->memory.purpose_of(address) == Purpose::region, address, size);
   core_->scheduler.point();
   std::byte* page = core_->memory.find(address);
-  for (bool again = false; page == nullptr; again = true) {
+  const auto refused = [&] { return kind == Access::write && core_->memory.is_protected(address); };
+  for (bool again = false; page == nullptr || refused(); again = true) {
     const auto* range = core_->registered.find(address);
     if (range == nullptr) {  // plain anonymous memory
       page = core_->memory.add(address & ~(kPageSize - 1), nullptr);

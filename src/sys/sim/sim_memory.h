@@ -50,6 +50,14 @@ class SimMemory {
   }
   // Puts a new page there, filled from `from` (null: zeros). None may stand there.
   std::byte* add(Address address, const std::byte* from);
+  // Whether stores to the pages of the range that are there fault; returns how many changed. Pages
+  // that are carried or unmapped, and new ones, are writable.
+  std::uint64_t protect(Address address, std::uint64_t bytes, bool read_only) noexcept {
+    return pages_.protect(address >> kPageShift, bytes >> kPageShift, read_only);
+  }
+  [[nodiscard]] bool is_protected(Address address) const noexcept {
+    return pages_.is_protected(address >> kPageShift);
+  }
   // Carries one page; it must stand at `from`, and nothing at `to`.
   void carry(Address to, Address from);
 

@@ -31,11 +31,22 @@ void draw_failures(SimOptions& options, SimRandom& random) noexcept {
 
 const char* name(FailureKind kind) noexcept {
   static constexpr const char* kNames[kFailureKinds] = {
-      "reserve",    "register_range", "open_faults",  "copy_again",   "copy_memory", "move_again",
-      "move_busy",  "remap_out",      "discard",      "thread_start", "file_create", "file_read",
-      "file_write", "file_full",      "file_corrupt", "async_error",  "async_short", "async_ended"};
+      "reserve",      "register_range", "open_faults",   "copy_again", "copy_memory",
+      "move_again",   "move_busy",      "protect_again", "remap_out",  "discard",
+      "thread_start", "file_create",    "file_read",     "file_write", "file_full",
+      "file_corrupt", "async_error",    "async_short",   "async_ended"};
   return kNames[static_cast<std::size_t>(kind)];
 }
+
+namespace {
+
+// Of its own chance, so that what came later does not change what older seeds mean.
+void draw_protection(SimOptions& options, std::uint64_t seed) noexcept {
+  SimRandom random(seed * 0x9e3779b97f4a7c15ULL + 11);
+  if (random.chance(1, 2)) options.rate(FailureKind::protect_again) = random.pick({1000U, 50'000U});
+}
+
+}  // namespace
 
 SimOptions SimOptions::swarm(std::uint64_t seed) noexcept {
   SimRandom random(seed ^ 0xd1b54a32d192ed03ULL);
@@ -53,6 +64,7 @@ SimOptions SimOptions::swarm(std::uint64_t seed) noexcept {
   options.block_bytes = random.pick({512U, 4096U});
   options.io_latency_ns_max = random.pick({0ULL, 10'000ULL, 200'000ULL, 20'000'000ULL});
   draw_failures(options, random);
+  draw_protection(options, seed);
   return options;
 }
 

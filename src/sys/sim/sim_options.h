@@ -17,6 +17,7 @@ enum class FailureKind : std::uint8_t {
   copy_memory,     // ENOMEM, before any page of a copy
   move_again,      // EAGAIN, before any page of a move
   move_busy,       // EBUSY: the kernel holds the page
+  protect_again,   // EAGAIN, nothing changed: the mapping is changing
   remap_out,       // ENOMEM, nothing changed
   discard,         // ENOMEM, nothing changed
   thread_start,    // EAGAIN
@@ -29,7 +30,7 @@ enum class FailureKind : std::uint8_t {
   async_short,     // fewer bytes than asked, one asynchronous transfer
   async_ended,     // ECANCELED though nobody asked: its submitter's thread has ended, say
 };
-inline constexpr std::size_t kFailureKinds = 18;
+inline constexpr std::size_t kFailureKinds = 19;
 static_assert(static_cast<std::size_t>(FailureKind::async_ended) + 1 == kFailureKinds);
 
 [[nodiscard]] const char* name(FailureKind kind) noexcept;

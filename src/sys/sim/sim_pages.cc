@@ -81,7 +81,7 @@ void SimPages::insert(std::uint64_t number, std::byte* page) {
   if ((size_ + 1) * 2 > cells_.size()) grow();
   Cell& cell = cells_[place(number)];
   HF_CHECK2(cell.page == nullptr, number, size_);
-  cell = {number, page};
+  cell = {number, page, false};
   ++size_;
 }
 
@@ -101,6 +101,30 @@ std::byte* SimPages::remove(std::uint64_t number) noexcept {
   cells_[hole] = {};
   --size_;
   return page;
+}
+
+std::uint64_t SimPages::protect(std::uint64_t first, std::uint64_t count, bool read_only) noexcept {
+  std::uint64_t changed = 0;
+  const auto mark = [&](Cell& cell) {
+    changed += cell.read_only != read_only ? 1 : 0;
+    cell.read_only = read_only;
+  };
+  if (count < cells_.size()) {
+    for (std::uint64_t n = first; n < first + count; ++n) {
+      Cell& cell = cells_[place(n)];
+      if (cell.page != nullptr) mark(cell);
+    }
+    return changed;
+  }
+  for (Cell& cell : cells_) {
+    if (cell.page != nullptr && cell.number >= first && cell.number < first + count) mark(cell);
+  }
+  return changed;
+}
+
+bool SimPages::is_protected(std::uint64_t number) const noexcept {
+  const Cell& cell = cells_[place(number)];
+  return cell.page != nullptr && cell.read_only;
 }
 
 void SimPages::grow() {

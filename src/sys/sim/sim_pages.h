@@ -31,6 +31,9 @@ class SimPages {
   void insert(std::uint64_t number, std::byte* page);
   // Takes the buffer out of the table, to the caller; null: nothing stood there.
   [[nodiscard]] std::byte* remove(std::uint64_t number) noexcept;
+  // Marks the pages of [first, first + count) that are there; returns how many changed.
+  std::uint64_t protect(std::uint64_t first, std::uint64_t count, bool read_only) noexcept;
+  [[nodiscard]] bool is_protected(std::uint64_t number) const noexcept;
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   // The numbers of all pages in [first, end), in no particular order. Allocates.
   [[nodiscard]] std::vector<std::uint64_t> numbers_in(std::uint64_t first, std::uint64_t end) const;
@@ -39,6 +42,7 @@ class SimPages {
   struct Cell {
     std::uint64_t number = 0;
     std::byte* page = nullptr;  // null: the cell is empty
+    bool read_only = false;
   };
   [[nodiscard]] std::size_t home(std::uint64_t number) const noexcept;
   [[nodiscard]] std::size_t place(std::uint64_t number) const noexcept;

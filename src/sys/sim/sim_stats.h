@@ -24,6 +24,7 @@ struct SimStats {
   std::uint64_t remap_outs = 0, pages_remapped = 0;
   std::uint64_t pages_discarded = 0;
   std::uint64_t pages_copied = 0, pages_moved = 0;
+  std::uint64_t pages_protected = 0, pages_unprotected = 0;  // whose protection changed
   std::uint64_t stopped_exists = 0;   // copy or move met a page that was there
   std::uint64_t stopped_missing = 0;  // move found nothing to move
   // --- accesses of the program ---

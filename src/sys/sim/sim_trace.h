@@ -27,6 +27,7 @@ enum class SimEvent : std::uint8_t {
   unregister_range,
   copy,
   move,
+  protect,
   load,
   store,
   fault,
