@@ -154,10 +154,14 @@ Expected<void> Copier::copy_region(RegionRecord& source, RegionRecord& made) {
   SharedTables& tables = parts_.regions.tables();
   for (std::uint64_t leaf = 0; leaf < source.leaf_count(); ++leaf) {
     if (made.leaf_count() <= leaf) break;  // beyond the size that a snapshot has for good
+    settle_if_pinned(source, leaf);
+    pinned_.fill(0);
+    LeafRecord& record = source.leaf_records[leaf];
+    // A region that is named twice is frozen already, and protected.
+    const bool again = (record.pending.load(std::memory_order_seq_cst) & LeafRecord::kFrozen) != 0;
     if (!source.read_only && !freeze(source, leaf)) continue;
     const bool touched =
         !source.read_only && source.leaves[leaf].load(std::memory_order_acquire) != 0;
-    LeafRecord& record = source.leaf_records[leaf];
     TableId table = source.read_only
                         ? 0
                         : record.pending.load(std::memory_order_seq_cst) & ~LeafRecord::kFrozen;
@@ -172,9 +176,19 @@ Expected<void> Copier::copy_region(RegionRecord& source, RegionRecord& made) {
       record.pending.store(table | LeafRecord::kFrozen, std::memory_order_seq_cst);
       TRY_VOID(copy_pinned(source, leaf, table));
     }
-    if (touched) TRY_VOID(protect_leaf(source, leaf));
+    if (touched && !again) TRY_VOID(protect_leaf(source, leaf));
   }
   return {};
+}
+
+// A pending table stands for what nobody has changed since; a page that was pinned when it was made
+// may have been.
+void Copier::settle_if_pinned(RegionRecord& source, std::uint64_t leaf) noexcept {
+  if (source.read_only) return;
+  const LeafRecord& record = source.leaf_records[leaf];
+  if (record.pinned.load(std::memory_order_seq_cst) == 0) return;
+  if ((record.pending.load(std::memory_order_seq_cst) & LeafRecord::kFrozen) != 0) return;
+  sharing_.make_ready(source, leaf * kLeafEntries);
 }
 
 Expected<TableId> Copier::new_table(RegionRecord& source, std::uint64_t leaf) {

@@ -46,6 +46,7 @@ class Copier {
   Expected<void> copy_region(RegionRecord& source, RegionRecord& made);
   Expected<TableId> new_table(RegionRecord& source, std::uint64_t leaf);
 
+  void settle_if_pinned(RegionRecord& source, std::uint64_t leaf) noexcept;
   bool freeze(RegionRecord& source, std::uint64_t leaf) noexcept;
   static void thaw(RegionRecord& source) noexcept;
   static void thaw_leaf(LeafRecord& leaf) noexcept;

@@ -286,7 +286,8 @@ bool Evictor::settle_page(WriteOutItem& item, bool ours, bool ok) noexcept {
     page.clear_version(item.version);
     parts_.pool.put(page, Holder::entry);
   }
-  if (at_its_place && ok) {
+  // Since its version got the image and now it may have been shared once more, as another version.
+  if (at_its_place && ok && !sharing_.is_linked(page)) {
     item.entry->unlock(EntryValue::swapped(item.version));
     return true;
   }

@@ -79,6 +79,16 @@ void Actor::perform(Operation operation) {
       return reclaim();
     case Operation::stats:
       return stats();
+    case Operation::clone:
+      return clone();
+    case Operation::snapshot:
+      return snapshot();
+    case Operation::read_copy:
+      return read_copy();
+    case Operation::drop_copy:
+      return drop_copy();
+    case Operation::arm:
+      return arm();
   }
 }
 

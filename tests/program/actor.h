@@ -61,6 +61,11 @@ class Actor {
   void free_block();
   void reclaim();
   void stats();
+  void clone();
+  void snapshot();
+  void read_copy();
+  void drop_copy();
+  void arm();
 
   Program& program_;
   const std::uint32_t number_;

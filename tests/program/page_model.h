@@ -26,8 +26,17 @@ class PageModel {
   void store(std::uint64_t offset, const std::byte* from, std::uint64_t size);
   [[nodiscard]] bool agrees(std::uint64_t offset, const std::byte* with,
                             std::uint64_t size) const noexcept;
-  void clear(std::uint64_t page) { pages_[page] = Page{}; }        // reads as zeros
-  void forget(std::uint64_t page) { pages_[page].known = false; }  // old content, or zeros
+  void clear(std::uint64_t page);   // reads as zeros
+  void forget(std::uint64_t page);  // old content, or zeros
+  // What was loaded of a page that is not known: from now on it is. A copy never changes on its
+  // own.
+  void learn(std::uint64_t page, const std::byte* bytes);
+  [[nodiscard]] bool known(std::uint64_t page) const noexcept { return pages_[page].known; }
+  // How often the pages were changed: to tell which were while a copy was made.
+  [[nodiscard]] std::vector<std::uint64_t> changes() const;
+  // A copy of the region, made while its pages went on from `before`: those that changed since are
+  // not known.
+  [[nodiscard]] PageModel copy(const std::vector<std::uint64_t>& before) const;
   [[nodiscard]] bool touched(std::uint64_t page) const noexcept {
     return pages_[page].bytes != nullptr;
   }
@@ -36,6 +45,7 @@ class PageModel {
   struct Page {
     std::unique_ptr<std::byte[]> bytes;  // null: zeros
     bool known = true;
+    std::uint64_t changes = 0;
   };
   std::vector<Page> pages_;
 };

@@ -26,6 +26,8 @@ void ProgramProbes::add(const Stats& s) {
   evicted_written += s.evicted_written;
   skipped_pinned += s.skipped_pinned;
   orphans_freed += s.orphans_freed;
+  cow_copied += s.cow_copied;
+  cow_lifted += s.cow_lifted;
   written_back += s.written_back;
   hash_mismatches += s.hash_mismatches;
   write_out_failed += s.write_out_failed;
@@ -49,6 +51,7 @@ void Program::run() {
     static_cast<void>(owned_engine_.release());
     for (Slot& slot : slots_) new (&slot.region) Region();
     for (HeldPin& held : pins_) new (&held.pin) Pin();
+    for (auto& held : copies_) new (&held->snapshot) Snapshot();
     return;
   }
   check_nothing_left();
@@ -121,6 +124,8 @@ void Program::finish() {
 void Program::drop_holdings() {
   while (!pins_.empty()) release_pin(pins_.size() - 1);
   while (!blocks_.empty()) release_block(blocks_.size() - 1);
+  // Some copies go before the regions they are of, some after.
+  while (copies_.size() > 1) release_copy(random_.below(copies_.size()));
 }
 
 void Program::unmap_everything() {
@@ -132,6 +137,12 @@ void Program::unmap_everything() {
       continue;
     }
     if (auto done = slot.region.unmap(); !done) judge(done.error(), "unmap");
+  }
+  while (!copies_.empty()) {
+    for (std::uint64_t page = 0; page < copies_.back()->model.pages() && !failed(); ++page) {
+      if (!read_copy(*copies_.back(), page, 1)) break;
+    }
+    release_copy(copies_.size() - 1);
   }
 }
 
@@ -210,7 +221,8 @@ std::uint64_t Program::visible_failures() {
   using Kind = sys::FailureKind;
   sys::Failures& failures = machine_.failures();
   return failures.injected_in_all() - failures.injected(Kind::copy_again) -
-         failures.injected(Kind::move_again) - failures.injected(Kind::move_busy);
+         failures.injected(Kind::move_again) - failures.injected(Kind::move_busy) -
+         failures.injected(Kind::protect_again);
 }
 
 bool Program::is_excused(Errc code) {

@@ -25,7 +25,8 @@
 
 namespace holdfast::tests {
 
-inline constexpr std::uint32_t kSlots = 3;  // regions at once
+inline constexpr std::uint32_t kSlots = 4;    // regions at once
+inline constexpr std::size_t kCopiesMax = 5;  // snapshots at once
 
 // What the programs did in all: probes that the rare paths ran.
 struct ProgramProbes {
@@ -36,6 +37,7 @@ struct ProgramProbes {
   std::uint64_t faults_swap = 0, faults_rescued = 0, faults_same_filled = 0, faults_spurious = 0;
   std::uint64_t faults_waited = 0, runs = 0, runs_moved = 0;
   std::uint64_t evicted_clean = 0, evicted_written = 0, skipped_pinned = 0, orphans_freed = 0;
+  std::uint64_t copies_made = 0, copies_read = 0, cow_copied = 0, cow_lifted = 0;
   std::uint64_t written_back = 0, hash_mismatches = 0, write_out_failed = 0, faults_again = 0;
 
   void add(const Stats& stats);
@@ -83,6 +85,13 @@ class Program {
     std::uint64_t tag = 0;
   };
 
+  struct HeldCopy {
+    explicit HeldCopy(PageModel content) : model(std::move(content)) {}
+    Snapshot snapshot;
+    PageModel model;
+    std::uint32_t users = 0;  // actors who read it
+  };
+
   void main_thread();
   bool create_engine();
   void run_phase(std::uint32_t operations);
@@ -108,6 +117,13 @@ class Program {
   bool store_piece(Slot& slot, std::uint64_t offset, const std::byte* from, std::uint64_t size);
   void judge_fatal_access(const char* kind, const Slot& slot, std::uint64_t offset);
 
+  // A page of a copy: by a load, or by read(). False: the access was fatal.
+  bool load_copy(HeldCopy& copy, std::uint64_t page);
+  bool read_copy(HeldCopy& copy, std::uint64_t first, std::uint64_t pages);
+  void compare_copy(HeldCopy& copy, std::uint64_t page, const std::byte* bytes);
+  void check_store_refused(HeldCopy& copy, std::uint64_t page);
+  void release_copy(std::size_t index);
+
   void check_pin(const HeldPin& held);
   void check_block(const HeldBlock& held);
   void release_pin(std::size_t index);
@@ -125,6 +141,7 @@ class Program {
   std::array<Slot, kSlots> slots_;
   std::vector<HeldPin> pins_;
   std::vector<HeldBlock> blocks_;
+  std::vector<std::unique_ptr<HeldCopy>> copies_;
   std::uint64_t held_pages_ = 0;
   std::uint64_t next_tag_ = 1;
   std::uint64_t deferred_ = 0, deferred_run_ = 0;

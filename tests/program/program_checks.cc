@@ -45,6 +45,57 @@ void Program::judge_fatal_access(const char* kind, const Slot& slot, std::uint64
   }
 }
 
+// --- copies ---
+
+void Program::compare_copy(HeldCopy& copy, std::uint64_t page, const std::byte* bytes) {
+  if (!copy.model.known(page)) return copy.model.learn(page, bytes);
+  if (copy.model.agrees(page << kPageShift, bytes, kPageSize)) return;
+  fail_with("WRONG BYTES in a snapshot: page %llu at %p", static_cast<unsigned long long>(page),
+            static_cast<const void*>(copy.snapshot.data()));
+}
+
+bool Program::load_copy(HeldCopy& copy, std::uint64_t page) {
+  std::array<std::byte, kPageSize> bytes;
+  const auto base = reinterpret_cast<Address>(copy.snapshot.data());
+  if (!machine_.load(base + (page << kPageShift), bytes.data(), kPageSize)) {
+    log("fatal load in a snapshot: %s", name(last_error_.code));
+    ++probes_.fatal_accesses;
+    if (!is_excused(last_error_.code)) {
+      fail_with("a load in a snapshot is fatal for no reason: %s", last_error_.message().c_str());
+    }
+    return false;
+  }
+  compare_copy(copy, page, bytes.data());
+  return true;
+}
+
+bool Program::read_copy(HeldCopy& copy, std::uint64_t first, std::uint64_t pages) {
+  std::vector<std::byte> bytes(pages * kPageSize);
+  if (const auto done = copy.snapshot.read(first << kPageShift, bytes); !done) {
+    judge(done.error(), "read snapshot");
+    return false;
+  }
+  for (std::uint64_t i = 0; i < pages; ++i) {
+    compare_copy(copy, first + i, bytes.data() + i * kPageSize);
+  }
+  return true;
+}
+
+void Program::check_store_refused(HeldCopy& copy, std::uint64_t page) {
+  const auto address = reinterpret_cast<Address>(copy.snapshot.data()) + (page << kPageShift) + 64;
+  const std::uint64_t word = 0xbad;
+  if (machine_.store(address, &word, sizeof word)) {
+    return fail_with("a store to a snapshot went through, page %llu",
+                     static_cast<unsigned long long>(page));
+  }
+}
+
+void Program::release_copy(std::size_t index) {
+  std::unique_ptr<HeldCopy> held = std::move(copies_.at(index));
+  copies_.erase(copies_.begin() + static_cast<std::ptrdiff_t>(index));
+  if (auto done = held->snapshot.drop(); !done) judge(done.error(), "drop snapshot");
+}
+
 // A pinned page is resident and stands where it stood; so a load of it does not fault.
 void Program::check_pin(const HeldPin& held) {
   for (std::size_t i = 0; i < held.views.size(); ++i) {

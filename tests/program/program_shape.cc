@@ -55,7 +55,8 @@ void draw_engine(ProgramShape& shape, SimRandom& random) {
 
 void draw_mix(ProgramShape& shape, SimRandom& random) {
   //                   load store fill sweep map unmap resize pin unpin prefetch advise
-  shape.weights = {12, 12, 6, 4, 1, 1, 2, 6, 6, 2, 4, /*allocate*/ 3, 3, 3, 1};
+  shape.weights = {12,          12, 6, 4, 1, 1, 2, 6, 6, 2, 4, /*allocate*/ 3, 3, 3, 1,
+                   /*clone*/ 2, 3,  6, 2, 1};
   for (std::uint32_t& weight : shape.weights) weight *= random.pick({0U, 1U, 1U, 1U, 4U});
   shape.weights[0] += 1;  // there is always something to do
   shape.weights[2] += 2;
@@ -106,7 +107,8 @@ ProgramShape ProgramShape::draw_sound(std::uint64_t seed) {
   shape.region_pages_max = 3 * shape.budget_pages;
   shape.held_pages_max = shape.budget_pages / 16;
   //               load store fill sweep map unmap resize pin unpin prefetch advise
-  shape.weights = {6, 6, 24, 20, 6, 1, 1, 2, 2, 4, 2, /*allocate*/ 1, 1, 2, 0};
+  shape.weights = {6,           6, 24, 20, 6, 1, 1, 2, 2, 4, 2, /*allocate*/ 1, 1, 2, 0,
+                   /*clone*/ 2, 3, 4,  2,  1};
   return shape;
 }
 

@@ -27,9 +27,14 @@ enum class Operation : std::uint8_t {
   free_block,
   reclaim,
   stats,
+  clone,
+  snapshot,
+  read_copy,
+  drop_copy,
+  arm,
 };
-inline constexpr std::size_t kOperations = 15;
-static_assert(static_cast<std::size_t>(Operation::stats) + 1 == kOperations);
+inline constexpr std::size_t kOperations = 20;
+static_assert(static_cast<std::size_t>(Operation::arm) + 1 == kOperations);
 
 // One failure at an exact place, besides those by chance.
 struct ExactFailure {
