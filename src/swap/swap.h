@@ -56,12 +56,14 @@ struct SwapOptions {
 };
 
 struct StoreItem {
-  const std::byte* page = nullptr;  // in: kPageSize bytes, stable until store() returns
-  base::Hash128 hash = {};          // in
-  SlotIndex into = {};              // in: the version that gets the image; none: a new slot
-  SlotIndex slot = {};              // out: a new slot with count 1, or `into`; none: failed
-  FrameIndex replaced = {};         // out: where the version stood: its reference is the caller's
-  Error error = {};                 // out: why it failed; code is meaningful only then
+  // in: kPageSize bytes, stable until store() returns; if they change all the same, the image of a
+  // new slot is worthless, and a version does not get it (error: busy).
+  const std::byte* page = nullptr;
+  base::Hash128 hash = {};   // in
+  SlotIndex into = {};       // in: the version that gets the image; none: a new slot
+  SlotIndex slot = {};       // out: a new slot with count 1, or `into`; none: failed
+  FrameIndex replaced = {};  // out: where the version stood: its reference is the caller's
+  Error error = {};          // out: why it failed; code is meaningful only then
 };
 
 struct LoadItem {

@@ -154,6 +154,14 @@ void StoreSession::keep(unsigned tier, const Image& image, std::uint64_t place) 
 // The version gets its image, unless somebody else has stored it meanwhile (the page and a copy of
 // it may be written out at the same time).
 void StoreSession::fill_version(StoreItem& item, Location location) noexcept {
+  // A page that was rescued meanwhile leaves memory behind that may have been dropped under us. A
+  // new slot is put then, but this one has holders: what was read must be what the hash is of.
+  if (base::hash_page(item.page) != item.hash) {
+    tiers_[location.tier()]->free(location, Freeing::moved);
+    item.slot = SlotIndex::none();
+    item.error = {.code = Errc::busy, .doing = "store page", .what = "page rescued meanwhile"};
+    return;
+  }
   const Location old = slots_.lock(item.into);
   HF_DCHECK2(!old.is_none(), item.into.value, old.word());  // the caller holds a count
   if (!old.is_frame()) {
