@@ -56,13 +56,14 @@ struct Comparison {
 };
 
 using Registry = std::vector<Comparison>;
-void add_swapping(Registry& registry);     // paging/zram, paging/file
-void add_hit(Registry& registry);          // paging/hit
-void add_first_touch(Registry& registry);  // paging/first-touch
-void add_threads(Registry& registry);      // paging/threads
-void add_footprint(Registry& registry);    // paging/metadata, paging/map-1T
-void add_pins(Registry& registry);         // pin/resident
-void add_aio(Registry& registry);          // aio/read, aio/write, aio/pressure
+void add_swapping(Registry& registry);      // paging/zram, paging/file
+void add_hit(Registry& registry);           // paging/hit
+void add_first_touch(Registry& registry);   // paging/first-touch
+void add_threads(Registry& registry);       // paging/threads
+void add_footprint(Registry& registry);     // paging/metadata, paging/map-1T
+void add_pins(Registry& registry);          // pin/resident
+void add_aio(Registry& registry);           // aio/read, aio/write, aio/pressure
+void add_first_writes(Registry& registry);  // cow
 
 // The comparisons that `name` asks for: the one of that name, or all below it (paging/zram).
 [[nodiscard]] std::vector<const Comparison*> select(const Registry& registry,
