@@ -15,12 +15,12 @@ using enum PageState;
 
 // The drawing in page_state.h, arrow by arrow.
 const std::set<std::pair<PageState, PageState>> kDrawn = {
-    {free, held},        {free, charged},     {charged, free},    {held, resident},
-    {held, free},        {held, warm},        {warm, held},       {warm, free},
-    {resident, cached},  {resident, orphan},  {cached, resident}, {cached, writeback},
-    {cached, orphan},    {cached, warm},      {cached, free},     {writeback, resident},
-    {writeback, cached}, {writeback, orphan}, {writeback, warm},  {writeback, free},
-    {orphan, warm},      {orphan, free},
+    {free, held},          {free, charged},     {charged, free},     {held, resident},
+    {held, free},          {held, warm},        {warm, held},        {warm, free},
+    {held, cached},        {resident, cached},  {resident, orphan},  {cached, resident},
+    {cached, writeback},   {cached, orphan},    {cached, warm},      {cached, free},
+    {writeback, resident}, {writeback, cached}, {writeback, orphan}, {writeback, warm},
+    {writeback, free},     {orphan, warm},      {orphan, free},
 };
 
 // Legal steps from `free` to each state.
