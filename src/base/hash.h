@@ -17,4 +17,7 @@ struct Hash128 {
 // The hash of kPageSize bytes at `page`. Any context.
 [[nodiscard]] Hash128 hash_page(const std::byte* page) noexcept;
 
+// The hash of `size` bytes at `data`: checksums of what is written to files. Any context.
+[[nodiscard]] Hash128 hash_bytes(const void* data, std::size_t size) noexcept;
+
 }  // namespace holdfast::base

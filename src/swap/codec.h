@@ -16,8 +16,8 @@
 #include <memory>
 
 #include "base/base.h"
-#include "swap/lease_pool.h"
 #include "swap/location.h"
+#include "sync/sync.h"
 #include "sys/sys.h"
 
 struct ZSTD_CCtx_s;
@@ -82,7 +82,7 @@ class Codec {
 
   // Constant after create().
   sys::Machine& machine_;
-  LeasePool pool_;
+  sync::LeasePool pool_;
   bool with_zstd_;
   std::uint64_t lz4_bytes_ = 0, compressor_bytes_ = 0, decompressor_bytes_ = 0;
   std::uint64_t stride_ = 0;  // bytes of one workspace

@@ -21,7 +21,6 @@
 #include <span>
 
 #include "swap/cluster_map.h"
-#include "swap/lease_pool.h"
 #include "swap/segment.h"
 #include "swap/tier.h"
 
@@ -132,8 +131,8 @@ class FileTier final : public Tier {
   std::unique_ptr<ReadArea[]> read_areas_;
   // --- own synchronisation ---
   ClusterMap clusters_;
-  LeasePool writer_pool_;
-  LeasePool read_pool_;
+  sync::LeasePool writer_pool_;
+  sync::LeasePool read_pool_;
   Counters counters_;
   // --- the mover's own ---
   std::uint32_t scanned_ = 0;  // where the search for sparse clusters goes on

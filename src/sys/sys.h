@@ -1,5 +1,6 @@
 // Facade of sys/: the OS seam.
 #pragma once
 
+#include "sys/byte_store.h"
 #include "sys/machine.h"
 #include "sys/probe.h"

@@ -11,9 +11,10 @@
 #include <span>
 
 #include "base/base.h"
-#include "sync/sync.h"
+#include "sync/index_stack.h"
+#include "sync/parking.h"
 
-namespace holdfast::swap {
+namespace holdfast::sync {
 
 class LeasePool {
  public:
@@ -26,7 +27,7 @@ class LeasePool {
     for (;;) {
       const std::uint32_t index = free_.pop(span());
       if (index != base::kNoLink) return index;
-      sync::parking().relax();
+      parking().relax();
     }
   }
   void give(std::uint32_t index) noexcept {
@@ -48,7 +49,7 @@ class LeasePool {
 
   std::unique_ptr<Node[]> nodes_;
   std::uint32_t count_;
-  sync::IndexStack<Node, Links> free_;
+  IndexStack<Node, Links> free_;
 };
 
-}  // namespace holdfast::swap
+}  // namespace holdfast::sync
