@@ -1,0 +1,28 @@
+// The errors of images: what is wrong, and at which offset of the file.
+#pragma once
+
+#include <cstdint>
+
+#include "base/base.h"
+
+namespace holdfast::image {
+
+// `what`: a literal that ends in ", at offset".
+[[nodiscard]] inline Error damaged(const char* what, std::uint64_t offset) noexcept {
+  return {.code = Errc::corrupted,
+          .doing = "read image",
+          .what = what,
+          .value = offset,
+          .remedy = "the file is damaged or was never finished: use an earlier image"};
+}
+
+[[nodiscard]] inline Error unreadable(int os_errno, std::uint64_t offset) noexcept {
+  return {.code = Errc::io_error,
+          .os_errno = os_errno,
+          .doing = "read image",
+          .what = "offset in the file",
+          .value = offset,
+          .remedy = "the device failed, or the file was cut short behind its reader"};
+}
+
+}  // namespace holdfast::image

@@ -1,0 +1,88 @@
+// Where the pages of a region come from that has not been written to: the seam between the address
+// space and what stands behind it (a memory image). A region without a source is anonymous: what
+// was never touched reads as zeros.
+//
+// In a region with a source, an entry `none` means "as the source has it"; zeros, and whatever was
+// given back, are `filled` with 0. So the entry stays one page's whole state, and nothing beside it
+// says whether a page has left its source for good.
+//
+// Who owns what: a source is counted (SourceRef); each region that it stands behind holds one
+// reference, so it lives as long as the last of them. The last one is put in task context.
+//
+// Context: read() and around() are called in faults, with entries locked: async-signal-safe, they
+// take no ranked lock and touch no managed memory. They may wait for I/O. Several threads at once.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "base/base.h"
+
+namespace holdfast::object {
+
+// Pages [first, first + pages).
+struct PageSpan {
+  std::uint64_t first = 0;
+  std::uint64_t pages = 0;
+};
+
+class PageSource {
+ public:
+  PageSource() = default;
+  PageSource(const PageSource&) = delete;
+  PageSource& operator=(const PageSource&) = delete;
+
+  // Puts the content of page `first + i` at to[i] (kPageSize bytes each, aligned to 8) for i below
+  // `pages`. What lies beyond the source's end is zeros. False: it could not, and `error` says why
+  // and where (io_error, corrupted); the room is undefined then.
+  [[nodiscard]] virtual bool read(std::uint64_t first, std::uint32_t pages, std::byte* const* to,
+                                  Error& error) noexcept = 0;
+
+  // The pages around `index` that cost little more than it alone. Contains `index`.
+  [[nodiscard]] virtual PageSpan around(std::uint64_t index) noexcept = 0;
+
+  // True if the source has a page of this hash at `index`: then a page that leaves memory needs no
+  // slot. False where it is not known.
+  [[nodiscard]] virtual bool holds(std::uint64_t index, const base::Hash128& hash) noexcept = 0;
+
+ protected:
+  virtual ~PageSource() = default;
+
+ private:
+  friend class SourceRef;
+  std::atomic<std::uint32_t> references_{0};
+};
+
+// One counted reference to a source.
+class SourceRef {
+ public:
+  SourceRef() noexcept = default;
+  // Takes a reference of its own; the first one takes the source over from `new`.
+  explicit SourceRef(PageSource* source) noexcept : source_(source) {
+    if (source_ != nullptr) source_->references_.fetch_add(1, std::memory_order_relaxed);
+  }
+  SourceRef(const SourceRef& other) noexcept : SourceRef(other.source_) {}
+  SourceRef(SourceRef&& other) noexcept : source_(std::exchange(other.source_, nullptr)) {}
+  SourceRef& operator=(SourceRef other) noexcept {
+    std::swap(source_, other.source_);
+    return *this;
+  }
+  ~SourceRef() { reset(); }
+
+  // Puts the reference. Task context: the last one frees the source.
+  void reset() noexcept {
+    PageSource* const source = std::exchange(source_, nullptr);
+    if (source == nullptr) return;
+    if (source->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete source;
+  }
+  [[nodiscard]] PageSource* get() const noexcept { return source_; }
+  [[nodiscard]] PageSource* operator->() const noexcept { return source_; }
+  [[nodiscard]] explicit operator bool() const noexcept { return source_ != nullptr; }
+
+ private:
+  PageSource* source_ = nullptr;
+};
+
+}  // namespace holdfast::object
