@@ -1,10 +1,14 @@
 // The `holdfast` command. Each flag is defined once, here.
 //
-// Exit status: 0 success, 1 the answer is no (doctor: no engine can run), 2 wrong usage.
+// Exit status: 0 success, 1 the answer is no (doctor: no engine can run; image: not sound, or not
+// whole), 2 wrong usage.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "cli/doctor.h"
+#include "cli/image_command.h"
 
 namespace {
 
@@ -16,6 +20,63 @@ int doctor(bool json) {
   const std::string report = json ? as_json(diagnosis) : as_text(diagnosis);
   std::fputs(report.c_str(), stdout);
   return diagnosis.usable ? 0 : kNo;
+}
+
+// `holdfast image ...` as it was asked.
+struct ImageFlags {
+  std::string path;
+  std::vector<std::string> bases;
+  bool json = false;
+  bool alone = false;
+};
+
+int print_chain(const holdfast::Expected<holdfast::cli::ImageChain>& chain,
+                const ImageFlags& flags) {
+  if (!chain) {
+    std::fprintf(stderr, "%s: %s\n", flags.path.c_str(), chain.error().message().c_str());
+    return kNo;
+  }
+  std::fputs((flags.json ? as_json(*chain) : as_text(*chain)).c_str(), stdout);
+  return chain->problem.empty() ? 0 : kNo;
+}
+
+int image_info(const ImageFlags& flags) {
+  return print_chain(holdfast::cli::describe_image(flags.path, flags.bases), flags);
+}
+
+int image_verify(const ImageFlags& flags) {
+  holdfast::cli::ProgressLine progress;
+  if (::isatty(STDERR_FILENO) != 0) {
+    progress = [](std::uint64_t bytes, std::uint64_t all) {
+      std::fprintf(stderr, "\r%3u %%", static_cast<unsigned>(bytes * 100 / all));
+    };
+  }
+  const auto chain = holdfast::cli::verify_image(flags.path, flags.bases, flags.alone, progress);
+  if (progress) std::fputs("\r     \r", stderr);
+  const int status = print_chain(chain, flags);
+  if (status == 0 && !flags.json) std::puts("sound: every byte was read and proved");
+  return status;
+}
+
+// Defines `holdfast image`; returns its commands.
+struct ImageCommands {
+  CLI::App* info;
+  CLI::App* verify;
+};
+ImageCommands add_image_commands(CLI::App& app, ImageFlags& flags) {
+  CLI::App* const command = app.add_subcommand("image", "Look at memory images");
+  command->require_subcommand(1);
+  const ImageCommands commands{
+      command->add_subcommand("info", "Say what an image holds, and what it is based on"),
+      command->add_subcommand("verify", "Read an image and its bases, and prove every byte")};
+  for (CLI::App* const one : {commands.info, commands.verify}) {
+    one->add_option("FILE", flags.path, "the image")->required();
+    one->add_option("--base", flags.bases,
+                    "where its bases may be; else they are looked for beside it");
+    one->add_flag("--json", flags.json, "print one JSON object");
+  }
+  commands.verify->add_flag("--alone", flags.alone, "this file only, not its bases");
+  return commands;
 }
 
 }  // namespace
@@ -30,11 +91,16 @@ int main(int argc, char** argv) {
       app.add_subcommand("doctor", "Say what this machine allows and what to do about the rest");
   doctor_command->add_flag("--json", json, "print one JSON object");
 
+  ImageFlags image_flags;
+  const ImageCommands image_commands = add_image_commands(app, image_flags);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
   if (*doctor_command) return doctor(json);
+  if (*image_commands.info) return image_info(image_flags);
+  if (*image_commands.verify) return image_verify(image_flags);
   return kUsage;
 }
