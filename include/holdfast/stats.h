@@ -36,6 +36,7 @@ struct Stats {
   // --- faults ---
   std::uint64_t faults = 0;              // faults taken, by signal or by thread
   std::uint64_t faults_zero = 0;         // pages made: first touch
+  std::uint64_t faults_source = 0;       // pages that came from a memory image
   std::uint64_t faults_swap = 0;         // pages brought back from a slot
   std::uint64_t faults_same_filled = 0;  // pages made again from a tag
   std::uint64_t faults_rescued = 0;      // pages rescued from the swap cache

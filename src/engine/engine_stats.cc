@@ -14,6 +14,7 @@ namespace {
 constexpr std::array<std::pair<Count, std::uint64_t Stats::*>, space::kCounts> kFields = {{
     {Count::faults, &Stats::faults},
     {Count::faults_zero, &Stats::faults_zero},
+    {Count::faults_source, &Stats::faults_source},
     {Count::faults_swap, &Stats::faults_swap},
     {Count::faults_same_filled, &Stats::faults_same_filled},
     {Count::faults_rescued, &Stats::faults_rescued},

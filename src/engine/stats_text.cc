@@ -48,10 +48,11 @@ void add_pages(Report& report, const Stats& s) {
 
 void add_faults(Report& report, const Stats& s) {
   report.line("faults",
-              "%" PRIu64 ": %" PRIu64 " zero, %" PRIu64 " swap, %" PRIu64 " same-filled, %" PRIu64
-              " rescued, %" PRIu64 " spurious, %" PRIu64 " waited, %" PRIu64 " refused",
-              s.faults, s.faults_zero, s.faults_swap, s.faults_same_filled, s.faults_rescued,
-              s.faults_spurious, s.faults_waited, s.faults_refused);
+              "%" PRIu64 ": %" PRIu64 " zero, %" PRIu64 " image, %" PRIu64 " swap, %" PRIu64
+              " same-filled, %" PRIu64 " rescued, %" PRIu64 " spurious, %" PRIu64
+              " waited, %" PRIu64 " refused",
+              s.faults, s.faults_zero, s.faults_source, s.faults_swap, s.faults_same_filled,
+              s.faults_rescued, s.faults_spurious, s.faults_waited, s.faults_refused);
   report.line("runs", "%" PRIu64 ", %" PRIu64 " pages ahead, %" PRIu64 " by UFFDIO_MOVE", s.runs,
               s.run_pages, s.runs_moved);
 }

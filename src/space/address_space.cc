@@ -21,7 +21,8 @@ Error registration_error(int error, Address address) {
 
 }  // namespace
 
-Expected<RegionRecord*> AddressSpace::map(PageCount pages, PageCount capacity) {
+Expected<RegionRecord*> AddressSpace::map(PageCount pages, PageCount capacity,
+                                          object::SourceRef source) {
   RegionRecord& region = *TRY(parts_.regions.claim(capacity.value, parts_.window_pages));
   const int error = parts_.pmap->attach(region.base, region.reserved_bytes);
   if (error != 0) {
@@ -30,6 +31,8 @@ Expected<RegionRecord*> AddressSpace::map(PageCount pages, PageCount capacity) {
     return fail(registration_error(error, base));
   }
   region.pages.store(pages.value, std::memory_order_release);
+  region.source_pages = source ? pages.value : 0;
+  region.source = std::move(source);
   parts_.regions.publish(region);
   return &region;
 }

@@ -53,7 +53,9 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
 
   // --- regions ---
   // bytes, capacity: as Engine::map_anonymous, checked and rounded by the caller to pages.
-  [[nodiscard]] Expected<RegionRecord*> map(PageCount pages, PageCount capacity);
+  // source: where its pages come from until they are written to; null: they are zeros.
+  [[nodiscard]] Expected<RegionRecord*> map(PageCount pages, PageCount capacity,
+                                            object::SourceRef source = {});
   [[nodiscard]] Expected<void> unmap(RegionRecord& region);
   [[nodiscard]] Expected<void> resize(RegionRecord& region, PageCount pages);
   [[nodiscard]] Expected<void> advise(RegionRecord& region, std::uint64_t offset,
@@ -116,6 +118,7 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   // detach.cc
   struct DetachScratch;
   Expected<void> detach(RegionRecord& region, std::uint64_t first, std::uint64_t end);
+  Expected<void> keep_from_source(RegionRecord& region, std::uint64_t first, std::uint64_t end);
   bool any_pinned(RegionRecord& region, std::uint64_t first, std::uint64_t end,
                   std::uint64_t& where) noexcept;
   enum class Gone : std::uint8_t { pages, region };  // what a detach takes away
@@ -161,8 +164,21 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   bool check_copies(Census& census) noexcept;
 
   // snapshot_read.cc
-  EntryValue snapshot_value(RegionRecord& snapshot, std::uint64_t index) noexcept;
-  Expected<void> read_values(const EntryValue* values, std::uint32_t pages, std::byte* to);
+  struct SnapshotPage {
+    EntryValue value = {};                 // none: zeros, or the source's
+    object::PageSource* source = nullptr;  // whose page it is; null: nobody's
+    std::uint64_t index = 0;               // and which
+
+    [[nodiscard]] bool is_zero() const noexcept {
+      return source == nullptr && value.kind() == EntryKind::none;
+    }
+    friend bool operator==(const SnapshotPage&, const SnapshotPage&) noexcept = default;
+  };
+  SnapshotPage snapshot_page(RegionRecord& snapshot, std::uint64_t index) noexcept;
+  EntryValue table_value(RegionRecord& snapshot, std::uint64_t index) noexcept;
+  Expected<std::uint32_t> read_from_source(const SnapshotPage* pages, std::uint32_t most,
+                                           std::byte* to);
+  Expected<void> read_values(const SnapshotPage* values, std::uint32_t pages, std::byte* to);
   Expected<RunKind> kind_of(RegionRecord& snapshot, RegionRecord* since, bool compare,
                             std::uint64_t index, std::byte* buffer);
 

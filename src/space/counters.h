@@ -13,6 +13,7 @@ namespace holdfast::space {
 enum class Count : std::uint8_t {
   faults,
   faults_zero,
+  faults_source,
   faults_swap,
   faults_same_filled,
   faults_rescued,
@@ -45,7 +46,7 @@ enum class Count : std::uint8_t {
   cow_settled,
   refused_write,
 };
-inline constexpr std::size_t kCounts = 33;
+inline constexpr std::size_t kCounts = 34;
 
 class Counters {
  public:

@@ -76,6 +76,7 @@ Expected<void> AddressSpace::detach(RegionRecord& region, std::uint64_t first, s
   std::uint64_t where = 0;
   int error = 0;
   bool pinned = any_pinned(region, first, end, where);
+  if (!pinned) TRY_VOID(keep_from_source(region, first, end));
   bool kept = true;  // what others share could be kept for them
   for (std::uint64_t at = first; at < end && !pinned && error == 0 && kept;) {
     const std::uint64_t leaf_end = (at / kLeafEntries + 1) * kLeafEntries;
@@ -120,6 +121,25 @@ Expected<void> AddressSpace::detach(RegionRecord& region, std::uint64_t first, s
                .what = "range with a pinned page, at address",
                .value = region.address_of(where),
                .remedy = "unpin it first"});
+}
+
+// What is freed must not come back from the region's source: each page of the range gets an entry
+// that says so, and the tables for that are paid for before anything is changed.
+Expected<void> AddressSpace::keep_from_source(RegionRecord& region, std::uint64_t first,
+                                              std::uint64_t end) {
+  if (!region.source) return {};
+  for (std::uint64_t at = first; at < end; at = (at / kLeafEntries + 1) * kLeafEntries) {
+    while (!faults_.pay_for_leaf(region, at)) {
+      if (parts_.relief->relieve(1)) continue;
+      return fail({.code = Errc::out_of_memory,
+                   .os_errno = ENOMEM,
+                   .doing = "free memory of a region",
+                   .what = "free frames for its tables, at address",
+                   .value = region.address_of(at),
+                   .remedy = "free smaller ranges, or raise memory_budget"});
+    }
+  }
+  return {};
 }
 
 bool AddressSpace::any_pinned(RegionRecord& region, std::uint64_t first, std::uint64_t end,

@@ -92,6 +92,7 @@ class Evictor {
   void add_store(const WriteOutItem& item, const std::byte* content,
                  WriteOutScratch& scratch) noexcept;
   bool leave_without_store(WriteOutItem& item, const std::byte* content) noexcept;
+  bool leave_to_source(WriteOutItem& item) noexcept;
   void settle(WriteOutItem& item, swap::StoreItem& stored, WriteOutScratch& scratch) noexcept;
   void gone(page::Page& page, WriteOutScratch& scratch) noexcept;
   std::uint32_t free_gone(WriteOutScratch& scratch) noexcept;

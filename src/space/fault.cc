@@ -27,6 +27,7 @@ RunPlan FaultServer::plan_for(RegionRecord& region, std::uint64_t index) noexcep
 Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_t index,
                                               RunPlan plan, sys::Access access) noexcept {
   int no_memory = 0;
+  plan = with_neighbours(region, index, plan);
   // Memory that holds nothing yet is refused before that which does.
   const page::Priority priority = region.entry(index).peek().kind() == EntryKind::none
                                       ? page::Priority::fresh
@@ -35,7 +36,7 @@ Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_
     const Outcome outcome = attempt(region, index, plan, access, priority);
     if (outcome.failed) return fail(outcome.error);
     if (outcome.step == Step::done) {
-      if (outcome.pages > 1) region.streams.brought(index, plan, outcome.pages);
+      if (outcome.pages > 1) region.streams.brought(index - plan.before, plan, outcome.pages);
       return outcome.pages;
     }
     if (outcome.step == Step::no_memory && ++no_memory > kNoMemoryMax) break;
@@ -49,6 +50,7 @@ Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_
       sync::parking().relax();
     }
     plan.pages = std::max(1U, plan.pages / 2);  // what is scarce or contended is asked for in less
+    plan.before = std::min(plan.before, plan.pages - 1);
   }
   parts_.counters.add(Count::refused_memory);
   return fail(out_of_frames(region, index));
@@ -110,7 +112,6 @@ FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t in
   return run(region, index, plan, frames, staging);
 }
 
-// The page of the table in which the entry stands is paid for with a frame, once.
 bool FaultServer::pay_for_leaf(RegionRecord& region, std::uint64_t index) noexcept {
   std::atomic<std::uint8_t>& paid = region.leaves[index / kLeafEntries];
   if (paid.load(std::memory_order_acquire) != 0) return true;

@@ -7,7 +7,8 @@
 //   cached     fault_rescue.cc: back from the swap cache, for the price of a copy or a remap
 //   none, filled, swapped; none with a base (shared_tables.h)
 //              fault_run.cc: put together in a staging buffer (or in warm frames), entered in one
-//              call; zero pages by fault_zero, swapped ones by one batched load
+//              call; swapped ones by one batched load, those that the region's source has by
+//              fault_source.cc, with their neighbours
 //
 // Rules that make it safe in a signal handler and free of deadlock:
 //   1. What it needs (staging buffer, frames, tables) is taken before an entry is locked.
@@ -117,6 +118,14 @@ class FaultServer {
   void hand_copy(const WriteRun& run, std::uint32_t i, const cache::CopyPlaces& places,
                  std::uint32_t at, page::Page& copy) noexcept;
   void note_writable(RegionRecord& region, std::uint64_t index, bool writable) noexcept;
+
+  // fault_source.cc
+  static RunPlan with_neighbours(RegionRecord& region, std::uint64_t index, RunPlan plan) noexcept;
+  void lock_before(LockedRun& run, std::uint32_t pages) noexcept;
+  bool fill_from_source(const LockedRun& run, std::byte* const* pages, Error& error) noexcept;
+  [[nodiscard]] bool is_from_source(const LockedRun& run, std::uint32_t i) noexcept {
+    return run.region->has_source(run.index(i)) && content(run, i).kind() == EntryKind::none;
+  }
 
   Parts& parts_;
   Sharing sharing_;

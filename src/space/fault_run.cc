@@ -32,8 +32,9 @@ LockedRun FaultServer::lock_run(RegionRecord& region, std::uint64_t index, RunPl
   if (wanted <= 1 || plan.stride == 0) return run;
   run.step = static_cast<std::uint32_t>(std::abs(plan.stride));
   const std::uint64_t end = region.page_count();
+  const std::uint32_t before = std::min(plan.before, wanted - 1);
   std::uint64_t at = index;
-  while (run.pages < wanted) {
+  while (run.pages < wanted - before) {
     at += static_cast<std::uint64_t>(plan.stride);  // a backward step below 0 wraps beyond the end
     if (at >= end || region.leaves[at / kLeafEntries].load(std::memory_order_acquire) == 0) break;
     Entry& entry = region.entry(at);
@@ -44,6 +45,7 @@ LockedRun FaultServer::lock_run(RegionRecord& region, std::uint64_t index, RunPl
     }
     ++run.pages;
   }
+  if (before > 0) lock_before(run, before);
   if (plan.stride < 0) {
     run.first = index - std::uint64_t{run.pages - 1} * run.step;
     run.primary = run.pages - 1;
@@ -66,6 +68,7 @@ void FaultServer::shrink_to_primary(LockedRun& run) noexcept {
 // who has it is at work on it.
 FaultServer::Filled FaultServer::fill(const LockedRun& run, std::byte* const* pages,
                                       Error& error) noexcept {
+  if (!fill_from_source(run, pages, error)) return Filled::failed;
   swap::LoadItem items[kRunMax];
   std::uint32_t owners[kRunMax];
   std::uint32_t loads = 0;
@@ -86,7 +89,7 @@ FaultServer::Filled FaultServer::fill(const LockedRun& run, std::byte* const* pa
         break;
       default:
         HF_DCHECK(value.kind() == EntryKind::none);
-        base::fill_page(pages[i], 0);
+        if (!is_from_source(run, i)) base::fill_page(pages[i], 0);
         break;
     }
   }
@@ -190,7 +193,8 @@ void FaultServer::publish(const LockedRun& run, std::uint32_t i, Page& page) noe
       parts_.counters.add(Count::faults_same_filled);
       break;
     default:
-      parts_.counters.add(Count::faults_zero);
+      parts_.counters.add(run.region->has_source(run.index(i)) ? Count::faults_source
+                                                               : Count::faults_zero);
       break;
   }
   bind_resident(parts_, *run.region, run.index(i), page, slot);

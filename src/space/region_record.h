@@ -14,6 +14,7 @@
 
 #include "base/base.h"
 #include "holdfast/region.h"
+#include "object/object.h"
 #include "space/entry.h"
 #include "space/shared_tables.h"
 #include "space/stream_detector.h"
@@ -114,6 +115,9 @@ class RegionRecord {
   [[nodiscard]] std::uint64_t index_of(Address address) const noexcept {
     return (address - base) >> kPageShift;
   }
+  // True if a page that was never touched, here or in what the region is a copy of, is the
+  // source's.
+  [[nodiscard]] bool has_source(std::uint64_t index) const noexcept { return index < source_pages; }
   [[nodiscard]] std::uint64_t page_count() const noexcept {
     return pages.load(std::memory_order_acquire);
   }
@@ -142,6 +146,8 @@ class RegionRecord {
   LeafRecord* leaf_records = nullptr;           // one for each leaf
   std::atomic<TableId>* bases = nullptr;        // the same; 0: none. Under all entries of the leaf
   bool read_only = false;                       // a snapshot
+  object::SourceRef source;                     // where pages come from that were never touched ...
+  std::uint64_t source_pages = 0;               // ... below this one; those beyond are zeros
 
   // Atomic.
   std::atomic<std::uint64_t> pages{0};           // the region's size; <= capacity

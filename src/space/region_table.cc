@@ -6,6 +6,7 @@
 namespace holdfast::space {
 
 RegionTable::~RegionTable() {
+  for (std::uint32_t i = 0; i < used(); ++i) records_[i].source.reset();
   if (memory_ != 0) machine_.release(memory_, memory_bytes_);
 }
 
@@ -90,6 +91,8 @@ void RegionTable::publish(RegionRecord& region) noexcept {
 }
 
 void RegionTable::drop(RegionRecord& region) noexcept {
+  const object::SourceRef source = std::move(region.source);  // put after the lock
+  region.source_pages = 0;
   sync::MutexGuard guard(lock_);
   map_.set(region.base, region.reserved_bytes, RegionId::none());
   machine_.release(region.base, region.reserved_bytes);

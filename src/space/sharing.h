@@ -98,8 +98,8 @@ class Sharing {
   // Drops a reference, and with the last one all that the table refers to.
   void put_table(TableId table) noexcept;
 
-  // What an entry's value stands for: none may mean "as in the base". The entry is locked and the
-  // leaf is ready.
+  // What an entry's value stands for: none may mean "as in the base". What is none then is the
+  // region's source's, or zeros. The entry is locked and the leaf is ready.
   [[nodiscard]] EntryValue content_of(const RegionRecord& region, std::uint64_t index,
                                       EntryValue value) noexcept {
     const TableId base = value.kind() == EntryKind::none ? region.base_of(index) : 0;
@@ -107,7 +107,8 @@ class Sharing {
   }
   // The value of an entry whose page reads as zeros.
   [[nodiscard]] static EntryValue zeros(const RegionRecord& region, std::uint64_t index) noexcept {
-    return region.base_of(index) == 0 ? EntryValue() : EntryValue::filled(*base::pack_word(0));
+    const bool none_is_zeros = region.base_of(index) == 0 && !region.source;
+    return none_is_zeros ? EntryValue() : EntryValue::filled(*base::pack_word(0));
   }
 
  private:

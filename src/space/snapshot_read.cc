@@ -8,36 +8,71 @@ namespace holdfast::space {
 
 namespace {
 constexpr std::uint32_t kReadMax = 64;  // pages that are loaded in one batch
+
+// True if what is none in the leaf that ends at `end` is the same in both.
+bool same_source(const RegionRecord& a, const RegionRecord& b, std::uint64_t end) noexcept {
+  if (a.source.get() != b.source.get()) return false;
+  return a.source_pages == b.source_pages || (a.has_source(end - 1) && b.has_source(end - 1));
+}
 }  // namespace
 
-// What the page is, as of the snapshot: none, filled, or a slot that the snapshot's table holds.
-EntryValue AddressSpace::snapshot_value(RegionRecord& snapshot, std::uint64_t index) noexcept {
+// What the page is, as of the snapshot: zeros (none), filled, a slot that the snapshot's table
+// holds, or the source's.
+AddressSpace::SnapshotPage AddressSpace::snapshot_page(RegionRecord& snapshot,
+                                                       std::uint64_t index) noexcept {
+  const EntryValue value = table_value(snapshot, index);
+  if (value.kind() == EntryKind::none && snapshot.has_source(index)) {
+    return {.value = {}, .source = snapshot.source.get(), .index = index};
+  }
+  const bool zero =
+      value.kind() == EntryKind::filled && base::unpack_word(value.packed_word()) == 0;
+  return {.value = zero ? EntryValue() : value, .source = nullptr, .index = 0};
+}
+
+EntryValue AddressSpace::table_value(RegionRecord& snapshot, std::uint64_t index) noexcept {
   const TableId table = snapshot.base_of(index);
   if (table == 0) return {};
   if (!parts_.regions.tables().is_settled(table)) sharing_.settle(table);
-  const EntryValue value = parts_.regions.tables().value(table, index % kLeafEntries);
-  const bool zero =
-      value.kind() == EntryKind::filled && base::unpack_word(value.packed_word()) == 0;
-  return zero ? EntryValue() : value;
+  return parts_.regions.tables().value(table, index % kLeafEntries);
 }
 
-Expected<void> AddressSpace::read_values(const EntryValue* values, std::uint32_t pages,
+// A stretch of pages that are one source's, as far as there are any at `pages`; returns how many.
+Expected<std::uint32_t> AddressSpace::read_from_source(const SnapshotPage* pages,
+                                                       std::uint32_t most, std::byte* to) {
+  std::byte* places[kReadMax];
+  std::uint32_t count = 0;
+  while (count < most && pages[count].source != nullptr && pages[count].source == pages[0].source &&
+         pages[count].index == pages[0].index + count) {
+    places[count] = to + std::uint64_t{count} * kPageSize;
+    ++count;
+  }
+  Error error;
+  if (count > 0 && !pages[0].source->read(pages[0].index, count, places, error)) return fail(error);
+  return count;
+}
+
+Expected<void> AddressSpace::read_values(const SnapshotPage* values, std::uint32_t pages,
                                          std::byte* to) {
   swap::LoadItem items[kReadMax];
   std::uint32_t loads = 0;
-  for (std::uint32_t i = 0; i < pages; ++i) {
+  for (std::uint32_t i = 0; i < pages;) {
     std::byte* page = to + std::uint64_t{i} * kPageSize;
-    if (values[i].kind() != EntryKind::swapped) {
-      const bool filled = values[i].kind() == EntryKind::filled;
-      base::fill_page(page, filled ? base::unpack_word(values[i].packed_word()) : 0);
+    if (const std::uint32_t read = TRY(read_from_source(values + i, pages - i, page))) {
+      i += read;
+      continue;
+    }
+    const EntryValue value = values[i++].value;
+    if (value.kind() != EntryKind::swapped) {
+      const bool filled = value.kind() == EntryKind::filled;
+      base::fill_page(page, filled ? base::unpack_word(value.packed_word()) : 0);
       continue;
     }
     Sharing::Read read;
-    while ((read = sharing_.read_version(values[i].slot(), page)) == Sharing::Read::busy) {
+    while ((read = sharing_.read_version(value.slot(), page)) == Sharing::Read::busy) {
       sync::parking().relax();
     }
     if (read == Sharing::Read::done) continue;
-    items[loads++] = {.slot = values[i].slot(), .page = page, .error = {}};
+    items[loads++] = {.slot = value.slot(), .page = page, .error = {}};
   }
   if (loads == 0) return {};
   parts_.swap.load(std::span(items, loads));
@@ -52,9 +87,9 @@ Expected<void> AddressSpace::read_pages(RegionRecord& snapshot, std::uint64_t fi
   if (!snapshot.enter()) return fail({.code = Errc::not_mapped, .doing = "read snapshot"});
   Expected<void> result;
   for (std::uint32_t done = 0; done < pages && result;) {
-    EntryValue values[kReadMax];
+    SnapshotPage values[kReadMax];
     const std::uint32_t n = std::min(pages - done, kReadMax);
-    for (std::uint32_t i = 0; i < n; ++i) values[i] = snapshot_value(snapshot, first + done + i);
+    for (std::uint32_t i = 0; i < n; ++i) values[i] = snapshot_page(snapshot, first + done + i);
     result = read_values(values, n, to + std::uint64_t{done} * kPageSize);
     done += n;
   }
@@ -64,14 +99,14 @@ Expected<void> AddressSpace::read_pages(RegionRecord& snapshot, std::uint64_t fi
 
 Expected<RunKind> AddressSpace::kind_of(RegionRecord& snapshot, RegionRecord* since, bool compare,
                                         std::uint64_t index, std::byte* buffer) {
-  const EntryValue mine = snapshot_value(snapshot, index);
-  const RunKind plain = mine.kind() == EntryKind::none ? RunKind::zero : RunKind::data;
+  const SnapshotPage mine = snapshot_page(snapshot, index);
+  const RunKind plain = mine.is_zero() ? RunKind::zero : RunKind::data;
   if (since == nullptr) return plain;
   const bool inside = index < since->page_count();
-  const EntryValue theirs = inside ? snapshot_value(*since, index) : EntryValue();
+  const SnapshotPage theirs = inside ? snapshot_page(*since, index) : SnapshotPage();
   if (mine == theirs) return RunKind::unchanged;
   if (!compare) return plain;
-  const EntryValue both[2] = {mine, theirs};
+  const SnapshotPage both[2] = {mine, theirs};
   TRY_VOID(read_values(both, 2, buffer));
   const bool equal = std::memcmp(buffer, buffer + kPageSize, kPageSize) == 0;
   return equal ? RunKind::unchanged : plain;
@@ -90,10 +125,11 @@ Expected<Run> AddressSpace::next_run(RegionRecord& snapshot, RegionRecord* since
   std::uint64_t at = first;
   while (at < end) {
     // A table that both have is the same without looking at its pages, and so is none at all.
-    const bool whole =
-        since != nullptr && at < since->page_count() && snapshot.base_of(at) == since->base_of(at);
-    const bool empty = since == nullptr && snapshot.base_of(at) == 0;
     const std::uint64_t leaf_end = std::min((at / kLeafEntries + 1) * kLeafEntries, end);
+    const bool whole = since != nullptr && at < since->page_count() &&
+                       snapshot.base_of(at) == since->base_of(at) &&
+                       same_source(snapshot, *since, leaf_end);
+    const bool empty = since == nullptr && snapshot.base_of(at) == 0 && !snapshot.has_source(at);
     std::uint64_t step = 1;
     if (whole || empty) {
       result = whole ? RunKind::unchanged : RunKind::zero;

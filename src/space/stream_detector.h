@@ -19,10 +19,12 @@ namespace holdfast::space {
 
 inline constexpr std::uint32_t kRunMax = 64;
 
-// Pages index, index + stride, ... `pages` of them.
+// Pages index, index + stride, ... `pages` of them. Where the stride is 1, up to `before` of them
+// may lie before the index instead.
 struct RunPlan {
   std::uint32_t pages = 1;
   std::int64_t stride = 1;
+  std::uint32_t before = 0;
 };
 
 class StreamDetector {

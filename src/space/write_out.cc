@@ -179,13 +179,25 @@ bool Evictor::leave_without_store(WriteOutItem& item, const std::byte* content) 
   }
   item.hash = base::hash_page(content);
   const SlotIndex slot = page.slot();
-  if (slot.is_none()) return false;
+  if (slot.is_none()) return leave_to_source(item);
   if (!parts_.swap.matches(slot, item.hash)) {
     drop_kept_slot(parts_, page);  // it changed: the slot's content is of no use to anybody
     return false;
   }
   page.set_slot(SlotIndex::none());  // its count passes to the entry
   item.entry->unlock(EntryValue::swapped(slot));
+  parts_.counters.add(Count::evicted_clean);
+  return true;
+}
+
+// A page that is still as the region's source has it needs no slot: it comes from there again.
+bool Evictor::leave_to_source(WriteOutItem& item) noexcept {
+  RegionRecord& region = *item.region;
+  const std::uint64_t index = item.page->owner().index.value;
+  // With a base, none means what the base has.
+  if (!region.has_source(index) || region.base_of(index) != 0) return false;
+  if (!region.source->holds(index, item.hash)) return false;
+  item.entry->unlock(EntryValue());
   parts_.counters.add(Count::evicted_clean);
   return true;
 }

@@ -1,0 +1,59 @@
+// Faults on pages that the region's source has: they bring in their neighbours as far as these cost
+// little more (a page group that is decompressed anyway), and never zeros where the source fails.
+#include <algorithm>
+
+#include "space/fault.h"
+
+namespace holdfast::space {
+
+// A page alone becomes the run that its source would give for it, unless it was asked for alone.
+RunPlan FaultServer::with_neighbours(RegionRecord& region, std::uint64_t index,
+                                     RunPlan plan) noexcept {
+  if (!region.has_source(index) || plan.pages != 1 ||
+      region.entry(index).peek().kind() != EntryKind::none ||
+      region.advice.load(std::memory_order_relaxed) == Advice::random) {
+    return plan;
+  }
+  const object::PageSpan span = region.source->around(index);
+  HF_DCHECK2(span.first <= index && index - span.first < span.pages, span.first, index);
+  const auto before =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(index - span.first, kRunMax / 2));
+  const std::uint64_t after = span.first + span.pages - index;
+  return {before + static_cast<std::uint32_t>(std::min<std::uint64_t>(after, kRunMax / 2)), 1,
+          before};
+}
+
+// Adds up to `pages` pages before the first of the run, as long as each is the source's and free.
+void FaultServer::lock_before(LockedRun& run, std::uint32_t pages) noexcept {
+  RegionRecord& region = *run.region;
+  for (; pages > 0 && run.first > 0; --pages) {
+    const std::uint64_t index = run.first - 1;
+    if (region.leaves[index / kLeafEntries].load(std::memory_order_acquire) == 0) return;
+    Entry& entry = region.entry(index);
+    if (!entry.try_lock()) return;
+    if (entry.peek().kind() != EntryKind::none || !sharing_.is_ready(region, index)) {
+      return entry.unlock();
+    }
+    --run.first;
+    ++run.pages;
+    ++run.primary;
+  }
+}
+
+// Puts the content of each page of the run that is the source's at pages[i], a stretch of them at a
+// time. False: the source could not; `error` says why.
+bool FaultServer::fill_from_source(const LockedRun& run, std::byte* const* pages,
+                                   Error& error) noexcept {
+  object::PageSource* const source = run.region->source.get();
+  if (source == nullptr) return true;
+  for (std::uint32_t i = 0; i < run.pages;) {
+    std::uint32_t count = 0;
+    const std::uint32_t most = run.step == 1 ? run.pages - i : 1;
+    while (count < most && is_from_source(run, i + count)) ++count;
+    if (count > 0 && !source->read(run.index(i), count, pages + i, error)) return false;
+    i += std::max(count, 1U);
+  }
+  return true;
+}
+
+}  // namespace holdfast::space
