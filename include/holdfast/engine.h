@@ -43,6 +43,9 @@
 
 namespace holdfast {
 
+class Image;
+struct RestoreOptions;
+
 // What clones and snapshots can be made of. Borrowed for the length of the call.
 class Source {
  public:
@@ -101,6 +104,9 @@ class Engine {
   // afterwards costs a fault, as it will after the snapshot. Errors: as clone(), of its sources.
   virtual Expected<void> arm(std::span<const Source> regions);
   Expected<void> arm(const Source& region);
+
+  // A region with the memory of an image: see restore() in image.h, which is how to call it.
+  [[nodiscard]] virtual Expected<Region> restore(const Image& image, const RestoreOptions& options);
 
   // Pins [address, address + length): brings it in, keeps it resident and unmoved until unpinned.
   // Any alignment; whole pages are pinned. On resident pages a few atomic operations and no system

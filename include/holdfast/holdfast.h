@@ -5,6 +5,7 @@
 #include "holdfast/context.h"
 #include "holdfast/engine.h"
 #include "holdfast/error.h"
+#include "holdfast/image.h"
 #include "holdfast/memory_resource.h"
 #include "holdfast/options.h"
 #include "holdfast/pin.h"

@@ -23,6 +23,7 @@
 // others use it is the caller's bug, as with munmap.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -48,6 +49,24 @@ struct Run {
 };
 
 namespace detail {
+// Which image, and which of its regions, a snapshot was saved to last. Two saves at once may leave
+// halves of each: then it is neither.
+class SavedTo {
+ public:
+  void set(std::uint64_t id_low, std::uint64_t id_high, std::uint64_t region) noexcept {
+    low_ = id_low;
+    high_ = id_high;
+    region_ = region;
+  }
+  [[nodiscard]] bool is(std::uint64_t id_low, std::uint64_t id_high,
+                        std::uint64_t region) const noexcept {
+    return low_ == id_low && high_ == id_high && region_ == region;
+  }
+
+ private:
+  std::atomic<std::uint64_t> low_{0}, high_{0}, region_{0};
+};
+
 // What a Snapshot stands for inside the engine. Implemented by the engine.
 class SnapshotControl {
  public:
@@ -63,6 +82,8 @@ class SnapshotControl {
   [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;
   // Which engine it belongs to: an address, compared and never followed.
   [[nodiscard]] virtual const void* engine() const noexcept = 0;
+
+  SavedTo saved_to;  // kept by save(), in image.h
 
  protected:
   ~SnapshotControl() = default;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/engine_on.h"
+#include "engine/image_handle.h"
 #include "engine/region_handle.h"
 
 namespace holdfast {
@@ -102,20 +103,41 @@ Expected<void> PagingEngine::refuse_under_pressure(const char* doing, std::uint6
 }
 
 Expected<Region> PagingEngine::map_anonymous(std::uint64_t bytes, std::uint64_t capacity) {
-  if (sync::in_interrupt()) return fail(refused_in_interrupt("map region"));
+  return map_region("map region", bytes, capacity, {});
+}
+
+Expected<Region> PagingEngine::restore(const Image& image, const RestoreOptions& options) {
+  constexpr const char* kDoing = "restore image";
+  if (sync::in_interrupt()) return fail(refused_in_interrupt(kDoing));
+  const auto regions = image.control()->reader().regions();
+  if (options.region >= regions.size()) {
+    return fail({.code = Errc::invalid_argument,
+                 .doing = kDoing,
+                 .what = "region",
+                 .value = options.region,
+                 .limit = regions.size() - 1,
+                 .remedy = "Image::info() says what regions there are"});
+  }
+  return map_region(kDoing, regions[options.region].bytes, options.capacity,
+                    image.control()->source_of(options.region));
+}
+
+Expected<Region> PagingEngine::map_region(const char* doing, std::uint64_t bytes,
+                                          std::uint64_t capacity, object::SourceRef source) {
+  if (sync::in_interrupt()) return fail(refused_in_interrupt(doing));
   if (bytes == 0 || bytes > kRegionBytesMax || capacity > kRegionBytesMax ||
       (capacity != 0 && capacity < bytes)) {
     return fail({.code = Errc::invalid_argument,
-                 .doing = "map region",
+                 .doing = doing,
                  .what = capacity > bytes ? "capacity" : "bytes",
                  .value = capacity > bytes ? capacity : bytes,
                  .limit = capacity != 0 && capacity < bytes ? capacity : kRegionBytesMax,
                  .remedy = "give 1 byte to 64 TiB, and a capacity of at least as much"});
   }
   const sync::EngineScope scope;
-  TRY_VOID(refuse_under_pressure("map region", bytes));
-  space::RegionRecord* record =
-      TRY(space_->map(pages_for(bytes), pages_for(capacity == 0 ? bytes : capacity)));
+  TRY_VOID(refuse_under_pressure(doing, bytes));
+  space::RegionRecord* record = TRY(space_->map(
+      pages_for(bytes), pages_for(capacity == 0 ? bytes : capacity), std::move(source)));
   return Region(new RegionHandle(*this, *record));
 }
 

@@ -31,6 +31,7 @@ class PagingEngine final : public Engine {
   Expected<std::vector<Region>> clone(std::span<const Source> sources) override;
   Expected<std::vector<Snapshot>> snapshot(std::span<const Source> sources) override;
   Expected<void> arm(std::span<const Source> regions) override;
+  Expected<Region> restore(const Image& image, const RestoreOptions& options) override;
   Expected<Pin> pin(const void* address, std::size_t length, Access access,
                     PinAccountId account) override;
   Expected<Pin> try_pin(const void* address, std::size_t length, Access access,
@@ -63,6 +64,8 @@ class PagingEngine final : public Engine {
                                                    std::span<const Source> sources,
                                                    space::AddressSpace::CopyKind kind);
   static bool report(const Error& error, Address address, void* self) noexcept;
+  Expected<Region> map_region(const char* doing, std::uint64_t bytes, std::uint64_t capacity,
+                              object::SourceRef source);
   Expected<void> refuse_under_pressure(const char* doing, std::uint64_t bytes);
   bool make_room_for_block(unsigned order, int tries) noexcept;
   bool check_parts();

@@ -4,6 +4,7 @@
 
 #include "image/chain.h"
 #include "image/format.h"
+#include "image/image_source.h"
 #include "image/reader.h"
 #include "image/run_source.h"
 #include "image/writer.h"

@@ -75,6 +75,7 @@ bool Reader::read_data(const RunEntry& run, std::uint64_t page, std::uint32_t pa
     if (base::hash_page(content) != hash_in(room.record(), position + i)) {
       error = damaged("page that does not match its hash, in the group at offset",
                       groups_[run.value].offset);
+      room.set_group(WorkspacePool::kNoGroup);  // the next reader asks the file again
       return false;
     }
     std::memcpy(to[i], content, kPageSize);
