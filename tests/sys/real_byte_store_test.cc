@@ -45,6 +45,24 @@ TEST(RealByteStore, AReplacementIsInvisibleUntilItIsCommitted) {
   EXPECT_EQ(status.st_mode & 0777, 0600U) << "memory is nobody else's business";
 }
 
+// Written directly, past the page cache, but for the last piece: sizes around its unit.
+TEST(RealByteStore, FilesOfAnySizeArriveWhole) {
+  const TempDirectory directory;
+  const std::string path = directory.file("image");
+  for (const std::size_t size :
+       {0UL, 1UL, 511UL, 4096UL, (1UL << 20) - 1, 1UL << 20, (1UL << 20) + 1, (3UL << 20) + 777}) {
+    std::string text(size, 'x');
+    for (std::size_t i = 0; i < size; i += 97) text[i] = static_cast<char>('a' + i % 26);
+    auto sink = replace_file(path);
+    ASSERT_TRUE(sink);
+    for (std::size_t at = 0; at < size; at += 300'000) {
+      ASSERT_EQ(append(**sink, text.substr(at, 300'000)), 0);
+    }
+    ASSERT_TRUE((*sink)->commit());
+    EXPECT_TRUE(text_of(path) == text) << size;
+  }
+}
+
 TEST(RealByteStore, WhatIsNotCommittedLeavesNothing) {
   const TempDirectory directory;
   {
