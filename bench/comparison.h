@@ -61,6 +61,7 @@ void add_hit(Registry& registry);          // paging/hit
 void add_first_touch(Registry& registry);  // paging/first-touch
 void add_threads(Registry& registry);      // paging/threads
 void add_footprint(Registry& registry);    // paging/metadata, paging/map-1T
+void add_freeing(Registry& registry);      // free/owner, free/churn
 
 // The comparisons that `name` asks for: the one of that name, or all below it (paging/zram).
 [[nodiscard]] std::vector<const Comparison*> select(const Registry& registry,

@@ -124,6 +124,7 @@ int main(int argc, char** argv) {
   holdfast::bench::add_first_touch(registry);
   holdfast::bench::add_threads(registry);
   holdfast::bench::add_footprint(registry);
+  holdfast::bench::add_freeing(registry);
   if (command.list) {
     list(registry);
     return 0;

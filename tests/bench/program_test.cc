@@ -19,7 +19,8 @@ TEST(Program, the_list_has_every_comparison) {
        {"paging/zram/random-read ", "paging/zram/random-write ", "paging/zram/sequential ",
         "paging/zram/random-read-pinned ", "paging/file/random-read ", "paging/file/random-write ",
         "paging/file/sequential ", "paging/hit ", "paging/first-touch ", "paging/threads ",
-        "paging/metadata ", "paging/map-1T "}) {
+        "paging/metadata ", "paging/map-1T ", "free/owner ", "free/churn/lock ",
+        "free/churn/linux24 "}) {
     EXPECT_NE(result.output.find(name), std::string::npos) << name;
   }
 }
