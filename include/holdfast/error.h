@@ -12,6 +12,7 @@
 //     if (!region) { std::fputs(region.error().message().c_str(), stderr); return 1; }
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <expected>
 #include <string>
@@ -34,11 +35,20 @@ enum class Errc : std::uint8_t {
   unsupported,        // this kernel or build cannot do it
   busy,               // somebody holds what would have to change
   not_found,          // a file or directory that was named is not there
+  would_block,        // it cannot be had without waiting, or a queue is full: try again later
+  cancelled,          // somebody asked for it to be cancelled before it was done
+  timed_out,          // its time was up before it was done
   system,             // any other system call failure; os_errno says which
 };
 
 // The name of the code, as it is spelled above. Any context.
 [[nodiscard]] const char* name(Errc code) noexcept;
+
+// Who holds how much of something that ran out.
+struct ErrorHolder {
+  const char* name = nullptr;  // outlives the error; null: nobody
+  std::uint64_t held = 0;
+};
 
 struct Error {
   Errc code = Errc::system;
@@ -50,6 +60,7 @@ struct Error {
   const char* remedy = "";   // what the caller can do: a literal
   std::uint64_t holder = 0;  // who holds most of it: the address of a region; 0: not known
   std::uint64_t held = 0;    // and how much that is, in the unit of `value`
+  std::array<ErrorHolder, 4> holders{};  // the accounts that hold most, most first
 
   // One line with code, numbers, errno text and remedy. Task context (allocates).
   [[nodiscard]] std::string message() const;

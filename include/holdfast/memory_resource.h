@@ -7,7 +7,9 @@
 // the containers and is destroyed before the engine. Freed memory is reused by size; whole runs of
 // free pages are given back to the engine.
 //
-// Thread-safety: several threads at once. Context: task only (it locks).
+// Thread-safety: several threads at once. Context: task only (it locks). In interrupt context
+// allocation throws std::bad_alloc, and what is deallocated stays allocated as long as the
+// resource.
 //
 //     holdfast::RegionResource resource(engine, 8ull << 30);
 //     std::pmr::unordered_map<std::pmr::string, std::pmr::vector<int>> index(&resource);

@@ -1,16 +1,18 @@
 // Region: a range of managed memory, as plain pointers.
 //
 // Who owns what: a Region owns its address range and what is in it; moving it moves the ownership,
-// destroying it unmaps. Pinned pages outlive it until their last pin goes (the address range stays
-// reserved until then); everything else is given back at once.
+// destroying it unmaps (in interrupt context: unmaps later). Pinned pages outlive it until their
+// last pin goes (the address range stays reserved until then); everything else is given back at
+// once.
 //
-// Context: task only. Thread-safety: see engine.h.
+// Context: task only, but unmap_later(), data() and size(). Thread-safety: see engine.h.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
+#include "holdfast/context.h"
 #include "holdfast/error.h"
 
 namespace holdfast {
@@ -35,6 +37,7 @@ class RegionControl {
   virtual Expected<void> advise(std::uint64_t offset, std::uint64_t bytes, Advice advice) = 0;
   virtual Expected<std::uint64_t> prefetch(std::uint64_t offset, std::uint64_t bytes) = 0;
   virtual Expected<void> unmap() = 0;
+  virtual Expected<void> unmap_later() noexcept = 0;
   [[nodiscard]] virtual std::byte* base() const noexcept = 0;
   [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;
 
@@ -53,26 +56,36 @@ class Region {
   Region& operator=(const Region&) = delete;
   ~Region();
 
-  [[nodiscard]] std::byte* data() const noexcept { return control_ ? control_->base() : nullptr; }
-  [[nodiscard]] std::uint64_t size() const noexcept { return control_ ? control_->size() : 0; }
+  [[nodiscard]] HF_ANY_CONTEXT std::byte* data() const noexcept {
+    return control_ ? control_->base() : nullptr;
+  }
+  [[nodiscard]] HF_ANY_CONTEXT std::uint64_t size() const noexcept {
+    return control_ ? control_->size() : 0;
+  }
   [[nodiscard]] explicit operator bool() const noexcept { return control_ != nullptr; }
 
   // Grows (new memory reads as zeros) or shrinks in place; the address never changes. bytes: 1 to
   // the capacity given to map_anonymous. Errors: invalid_argument (limit: the capacity),
   // not_mapped, busy (pages to be cut off are pinned), interrupt_context.
-  Expected<void> resize(std::uint64_t bytes);
+  HF_TASK_ONLY Expected<void> resize(std::uint64_t bytes);
 
   // Tells how [offset, offset + bytes) will be used. offset, bytes: whole pages are affected, those
   // that the range touches for hints, those that lie inside it for Advice::free. Errors:
   // invalid_argument (outside the region), busy (free: a page is pinned; nothing was freed).
-  Expected<void> advise(std::uint64_t offset, std::uint64_t bytes, Advice advice);
+  HF_TASK_ONLY Expected<void> advise(std::uint64_t offset, std::uint64_t bytes, Advice advice);
 
   // Brings the range in and waits; returns how many pages came in. Stops early, without error, when
   // the rest would push out what it has just brought in. Errors: invalid_argument, io_error, ...
-  Expected<std::uint64_t> prefetch(std::uint64_t offset, std::uint64_t bytes);
+  HF_TASK_ONLY Expected<std::uint64_t> prefetch(std::uint64_t offset, std::uint64_t bytes);
 
   // Gives everything back now; the Region is empty afterwards. A second unmap is not_mapped.
-  Expected<void> unmap();
+  HF_TASK_ONLY Expected<void> unmap();
+
+  // Hands the region to the reclaimer's thread, which unmaps it soon; the Region is empty
+  // afterwards, and its memory must not be touched any more. Any context, lock-free: how an
+  // interrupt frees a whole region. Errors: would_block (the queue of deferred work is full: the
+  // Region is still whole, try again), not_mapped.
+  HF_ANY_CONTEXT Expected<void> unmap_later() noexcept;
 
  private:
   detail::RegionControl* control_ = nullptr;  // owned by the engine; cleared by unmap and moves

@@ -19,11 +19,20 @@ struct SwapTierStats {
   std::uint64_t compactions = 0, moved = 0;
 };
 
+// An account of pins (Engine::open_pin_account), in pages.
+struct PinAccountStats {
+  std::string name;
+  std::uint64_t pages = 0;  // a page that it pins twice counts twice
+  std::uint64_t limit = 0;
+  std::uint64_t refused = 0;  // pins that would have broken the limit
+};
+
 struct Stats {
   // --- where pages are now, in pages ---
   std::uint64_t frames_total = 0, frames_free = 0, frames_charged = 0, frames_warm = 0;
   std::uint64_t pages_resident = 0, pages_cached = 0;
   std::uint64_t pins = 0;  // pages pinned now, each once
+  std::vector<PinAccountStats> pin_accounts;
   // --- faults ---
   std::uint64_t faults = 0;              // faults taken, by signal or by thread
   std::uint64_t faults_zero = 0;         // pages made: first touch

@@ -34,6 +34,12 @@ const char* name(Errc code) noexcept {
       return "busy";
     case Errc::not_found:
       return "not_found";
+    case Errc::would_block:
+      return "would_block";
+    case Errc::cancelled:
+      return "cancelled";
+    case Errc::timed_out:
+      return "timed_out";
     case Errc::system:
       return "system";
   }
@@ -67,6 +73,10 @@ std::size_t Error::format(char* buffer, std::size_t size) const noexcept {
     text.add(": ").add_hex(value);
   }
   if (held != 0) text.add(", ").add(held).add(" of them by the region at ").add_hex(holder);
+  for (const ErrorHolder& who : holders) {
+    if (who.name == nullptr) break;
+    text.add(&who == holders.data() ? "; held by " : ", ").add(who.name).add(": ").add(who.held);
+  }
   if (os_errno != 0) {
     text.add(" [");
     add_errno(text, os_errno);

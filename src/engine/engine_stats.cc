@@ -85,6 +85,10 @@ void PagingEngine::fill_swap(Stats& stats) const {
 
 Stats PagingEngine::stats() {
   Stats stats;
+  if (sync::in_interrupt()) {
+    (void)refused_in_interrupt("stats");
+    return stats;
+  }
   fill_counters(stats);
   fill_swap(stats);
   const page::FrameCounts frames = pool_->counts();
@@ -96,6 +100,14 @@ Stats PagingEngine::stats() {
   stats.pages_resident = space.resident;
   stats.pages_cached = space.cached;
   stats.pins = space_->pinned_pages();
+  for (std::size_t i = 0; i < space::PinAccounts::kAccountsMax; ++i) {
+    const space::PinAccounts::View account = space_->accounts().view(i);
+    if (account.name == nullptr) continue;
+    stats.pin_accounts.push_back({.name = account.name,
+                                  .pages = account.pages,
+                                  .limit = account.limit,
+                                  .refused = account.refused});
+  }
   stats.budget_bytes = options_.memory_budget;
   stats.managed_bytes = space.mapped_bytes;
   stats.metadata_bytes =

@@ -64,6 +64,7 @@ std::uint64_t RegionResource::table_bytes() const noexcept {
 const Region& RegionResource::region() const noexcept { return state_->region; }
 
 void* RegionResource::do_allocate(std::size_t bytes, std::size_t alignment) {
+  if (in_interrupt_context()) throw std::bad_alloc();
   const std::lock_guard lock(state_->mutex);
   const auto address = state_->heap.allocate(bytes, alignment);
   if (!address) throw std::bad_alloc();
@@ -73,6 +74,7 @@ void* RegionResource::do_allocate(std::size_t bytes, std::size_t alignment) {
 }
 
 void RegionResource::do_deallocate(void* pointer, std::size_t bytes, std::size_t alignment) {
+  if (in_interrupt_context()) return;  // it stays allocated: the lock may be the interrupted code's
   const std::lock_guard lock(state_->mutex);
   state_->heap.free(reinterpret_cast<std::uintptr_t>(pointer), bytes, alignment);
   state_->allocated -= bytes;

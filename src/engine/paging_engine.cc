@@ -26,6 +26,11 @@ Expected<std::unique_ptr<Engine>> create_on(sys::Machine& machine, const Options
 
 Expected<std::unique_ptr<PagingEngine>> PagingEngine::create(sys::Machine& machine,
                                                              const Options& options) {
+  if (sync::in_interrupt()) {
+    return fail({.code = Errc::interrupt_context,
+                 .doing = "create engine",
+                 .remedy = "create engines in task context"});
+  }
   const Plan plan = TRY(plan_for(machine, options));
   std::unique_ptr<PagingEngine> engine(new PagingEngine(machine, options));
   TRY_VOID(engine->build(plan));
@@ -63,6 +68,7 @@ Expected<void> PagingEngine::build(const Plan& plan) {
 }
 
 PagingEngine::~PagingEngine() {
+  HF_CHECK(!sync::in_interrupt());  // a destructor cannot refuse
   if (!reclaimer_) return;
   reclaimer_->stop();
   reclaimer_->settle();
@@ -113,17 +119,47 @@ Expected<Region> PagingEngine::map_anonymous(std::uint64_t bytes, std::uint64_t 
   return Region(new RegionHandle(*this, *record));
 }
 
-Expected<Pin> PagingEngine::pin(const void* address, std::size_t length) {
+Expected<Pin> PagingEngine::pin(const void* address, std::size_t length, Access access,
+                                PinAccountId account) {
+  return pin_on(address, length, {.access = access, .account = account});
+}
+
+Expected<Pin> PagingEngine::try_pin(const void* address, std::size_t length, Access access,
+                                    PinAccountId account) {
+  return pin_on(address, length, {.access = access, .account = account, .may_fault = false});
+}
+
+Expected<Pin> PagingEngine::pin_on(const void* address, std::size_t length,
+                                   const space::PinTerms& terms) {
   const auto first = reinterpret_cast<Address>(address);
-  const auto page = space_->pin(first, length);
+  const auto page = space_->pin(first, length, terms);
   if (!page) return std::unexpected(page.error());
   const Address last = first + (length == 0 ? 0 : length - 1);
-  const std::uint64_t pages = (last >> kPageShift) - (first >> kPageShift) + 1;
-  return Pin(&*space_, first & ~(kPageSize - 1), pages, *page);
+  return Pin(&*space_, {.first_page = first & ~(kPageSize - 1),
+                        .pages = (last >> kPageShift) - (first >> kPageShift) + 1,
+                        .page = *page,
+                        .account = terms.account});
+}
+
+Expected<PinAccountId> PagingEngine::open_pin_account(const char* name, std::uint64_t limit_pages) {
+  if (sync::in_interrupt()) return fail(refused_in_interrupt("open pin account"));
+  return space_->accounts().open(name, limit_pages);
+}
+
+Expected<void> PagingEngine::close_pin_account(PinAccountId account) {
+  if (sync::in_interrupt()) return fail(refused_in_interrupt("close pin account"));
+  return space_->accounts().close(account);
+}
+
+bool PagingEngine::owns(const void* address) const noexcept {
+  return space_->owns(reinterpret_cast<Address>(address));
 }
 
 std::uint64_t PagingEngine::reclaim(std::uint64_t pages) {
-  if (sync::in_interrupt()) return 0;
+  if (sync::in_interrupt()) {
+    (void)refused_in_interrupt("reclaim");
+    return 0;
+  }
   const sync::EngineScope scope;
   return reclaimer_->reclaim(pages);
 }
@@ -159,6 +195,10 @@ void PagingEngine::free_pages(std::byte* pages, unsigned order) noexcept {
 }
 
 void PagingEngine::dump_holders(const void* address) {
+  if (sync::in_interrupt()) {
+    (void)refused_in_interrupt("dump holders");
+    return;
+  }
   const page::Page* page = space_->resident_page(reinterpret_cast<Address>(address));
   if (page == nullptr) {
     machine_.print_line("holdfast: no resident page at that address");
@@ -168,7 +208,10 @@ void PagingEngine::dump_holders(const void* address) {
 }
 
 bool PagingEngine::check_all() {
-  if (sync::in_interrupt()) return false;
+  if (sync::in_interrupt()) {
+    (void)refused_in_interrupt("check");
+    return false;
+  }
   reclaimer_->pause();
   reclaimer_->settle();
   const bool good = check_parts();
@@ -198,6 +241,7 @@ bool PagingEngine::check_parts() {
 }
 
 std::string PagingEngine::description() const {
+  if (sync::in_interrupt()) return {};
   return pmap_->description() +
          (options_.delivery == FaultDelivery::signal ? ", signal delivery" : ", thread delivery");
 }

@@ -24,7 +24,13 @@ class PagingEngine final : public Engine {
   ~PagingEngine() override;
 
   Expected<Region> map_anonymous(std::uint64_t bytes, std::uint64_t capacity) override;
-  Expected<Pin> pin(const void* address, std::size_t length) override;
+  Expected<Pin> pin(const void* address, std::size_t length, Access access,
+                    PinAccountId account) override;
+  Expected<Pin> try_pin(const void* address, std::size_t length, Access access,
+                        PinAccountId account) override;
+  Expected<PinAccountId> open_pin_account(const char* name, std::uint64_t limit_pages) override;
+  Expected<void> close_pin_account(PinAccountId account) override;
+  [[nodiscard]] bool owns(const void* address) const noexcept override;
   Stats stats() override;
   [[nodiscard]] std::string description() const override;
   std::uint64_t reclaim(std::uint64_t pages) override;
@@ -43,6 +49,7 @@ class PagingEngine final : public Engine {
   PagingEngine(sys::Machine& machine, const Options& options) noexcept
       : machine_(machine), options_(options), counters_(machine) {}
   Expected<void> build(const Plan& plan);
+  Expected<Pin> pin_on(const void* address, std::size_t length, const space::PinTerms& terms);
   static bool report(const Error& error, Address address, void* self) noexcept;
   Expected<void> refuse_under_pressure(const char* doing, std::uint64_t bytes);
   bool check_parts();

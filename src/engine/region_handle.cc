@@ -44,4 +44,19 @@ Expected<void> RegionHandle::unmap() {
   return {};
 }
 
+// The queue owns the handle from here on, and runs in task context.
+Expected<void> RegionHandle::unmap_later() noexcept {
+  const auto unmap_now = [](void* self) noexcept {
+    const auto unmapped = static_cast<RegionHandle*>(self)->unmap();
+    HF_CHECK(unmapped.has_value());  // it is whole, and nobody else has it
+  };
+  if (engine_.defer(unmap_now, this)) return {};
+  return fail({.code = Errc::would_block,
+               .doing = "unmap region later",
+               .what = "deferred calls that wait",
+               .value = sync::DeferQueue::kCapacity,
+               .limit = sync::DeferQueue::kCapacity,
+               .remedy = "try again when some have run; the region is as it was"});
+}
+
 }  // namespace holdfast::engine

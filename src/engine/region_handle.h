@@ -16,6 +16,7 @@ class RegionHandle final : public detail::RegionControl {
   Expected<void> advise(std::uint64_t offset, std::uint64_t bytes, Advice advice) override;
   Expected<std::uint64_t> prefetch(std::uint64_t offset, std::uint64_t bytes) override;
   Expected<void> unmap() override;
+  Expected<void> unmap_later() noexcept override;
   [[nodiscard]] std::byte* base() const noexcept override {
     return reinterpret_cast<std::byte*>(base_);
   }

@@ -40,6 +40,10 @@ void add_pages(Report& report, const Stats& s) {
               s.frames_total, s.frames_charged, s.frames_free, s.frames_warm);
   report.line("pages", "%" PRIu64 " resident, %" PRIu64 " cached, %" PRIu64 " pinned",
               s.pages_resident, s.pages_cached, s.pins);
+  for (const PinAccountStats& account : s.pin_accounts) {
+    report.line("pins", "%s: %" PRIu64 " of %" PRIu64 " pages, %" PRIu64 " refused",
+                account.name.c_str(), account.pages, account.limit, account.refused);
+  }
 }
 
 void add_faults(Report& report, const Stats& s) {

@@ -70,7 +70,6 @@ void Reclaimer::loop() noexcept {
 
 void Reclaimer::work() noexcept {
   chores();
-  const sync::EngineScope scope;
   const std::uint64_t high = parts_.pool.watermarks().high;
   parts_.counters.add(space::Count::reclaim_background);
   const std::uint64_t idle_max = scanner_.steps_for_all() + kIdleStepsMore;
@@ -80,12 +79,18 @@ void Reclaimer::work() noexcept {
       return;
     }
     if (parts_.pool.free_count() >= high && !orphans_wait()) return;
-    const StepResult result = scanner_.step(false);
+    const StepResult result = step_in_background();
     if (result.hopeless) return;
     idle = result.progress ? 0 : idle + 1;
     if (!result.progress) sync::parking().relax();
+    // Outside of the engine's scope: what was deferred runs in task context.
     if (steps % kStepsBetweenChores == 0) chores();
   }
+}
+
+StepResult Reclaimer::step_in_background() noexcept {
+  const sync::EngineScope scope;
+  return scanner_.step(false);
 }
 
 // Pages of regions that are gone are freed whatever the watermarks say.

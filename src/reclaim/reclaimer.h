@@ -63,6 +63,7 @@ class Reclaimer final : public page::PressureSink, public space::MemoryRelief {
   void loop() noexcept;
   void work() noexcept;
   void chores() noexcept;
+  StepResult step_in_background() noexcept;
   [[nodiscard]] bool orphans_wait() noexcept;
   [[nodiscard]] bool others_at_work() noexcept;
   [[nodiscard]] bool give_up(const StepResult& result, Patience& patience) noexcept;

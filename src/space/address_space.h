@@ -20,6 +20,7 @@
 #include "space/eviction.h"
 #include "space/fault.h"
 #include "space/parts.h"
+#include "space/pin_accounts.h"
 #include "space/region_record.h"
 #include "sys/sys.h"
 
@@ -32,6 +33,13 @@ struct SpaceCounts {
   std::uint64_t leaves_charged = 0;
   std::uint64_t mapped_bytes = 0;  // of live regions
   std::uint64_t regions = 0;       // live and zombie
+};
+
+// How a range is to be pinned.
+struct PinTerms {
+  Access access = Access::write;
+  PinAccountId account = PinAccountId::general;
+  bool may_fault = true;  // false: only what is resident; would_block for the rest
 };
 
 class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
@@ -54,12 +62,15 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   std::uint64_t sweep_zombies() noexcept;
 
   // --- pins ---
-  // Pins every page of the range. What it returns spares the unpin of a single page its way through
-  // the tables: hand it to unpin() as `page` (0: more than one page).
-  [[nodiscard]] Expected<std::uintptr_t> pin(Address address, std::uint64_t length);
+  // Pins every page of the range, or none. What it returns spares the unpin of a single page its
+  // way through the tables: hand it to unpin() as `page` (0: more than one page). Without faults:
+  // any context.
+  [[nodiscard]] Expected<std::uintptr_t> pin(Address address, std::uint64_t length,
+                                             const PinTerms& terms = {});
   // Any context, lock-free.
-  void unpin(std::uintptr_t first_page_address, std::uint64_t pages,
-             std::uintptr_t page = 0) noexcept override;
+  void unpin(const detail::PinnedRange& range) noexcept override;
+  void unpin(Address first_page, std::uint64_t pages, std::uintptr_t page = 0) noexcept;
+  [[nodiscard]] PinAccounts& accounts() noexcept { return accounts_; }
   // Pages with pins now, each once: a scan of all frames.
   [[nodiscard]] std::uint64_t pinned_pages() noexcept;
 
@@ -97,8 +108,13 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   // pinning.cc
   [[nodiscard]] page::Page* try_pin_page(RegionRecord& region, std::uint64_t index) noexcept;
   void unpin_page(page::Page& page) noexcept;
-  Expected<page::Page*> pin_slowly(RegionRecord& region, std::uint64_t index, std::uint64_t left);
+  Expected<page::Page*> pin_slowly(RegionRecord& region, std::uint64_t index, std::uint64_t left,
+                                   const PinTerms& terms);
+  [[nodiscard]] Expected<std::uintptr_t> pin_pages(RegionRecord& region, std::uint64_t first,
+                                                   std::uint64_t end, const PinTerms& terms);
+  [[nodiscard]] Expected<void> charge(std::uint64_t pages, const PinTerms& terms) noexcept;
   [[nodiscard]] Error too_many_pins(std::uint64_t wanted) noexcept;
+  [[nodiscard]] std::uint64_t all_pins() noexcept;
 
   // faults
   sys::FaultOutcome refuse(const Error& error, Address address) noexcept;
@@ -111,6 +127,7 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   Parts& parts_;
   FaultServer faults_;
   Evictor evictor_;
+  PinAccounts accounts_;
   std::atomic<std::uint64_t> stuck_address_{0};  // the last fault that found its page resident ...
   std::atomic<std::uint32_t> stuck_count_{0};    // ... and how many such followed one another
 };

@@ -24,7 +24,8 @@ Page* AddressSpace::try_pin_page(RegionRecord& region, std::uint64_t index) noex
   return nullptr;
 }
 
-Expected<std::uintptr_t> AddressSpace::pin(Address address, std::uint64_t length) {
+Expected<std::uintptr_t> AddressSpace::pin(Address address, std::uint64_t length,
+                                           const PinTerms& terms) {
   RegionRecord* region = parts_.regions.find(address);
   const Address last = address + (length == 0 ? 0 : length - 1);
   if (region == nullptr || region->state() != RegionRecord::State::live || last < address ||
@@ -39,16 +40,25 @@ Expected<std::uintptr_t> AddressSpace::pin(Address address, std::uint64_t length
   }
   const std::uint64_t first = region->index_of(address);
   const std::uint64_t end = region->index_of(last) + 1;
+  if (terms.account == PinAccountId::general) return pin_pages(*region, first, end, terms);
+  TRY_VOID(charge(end - first, terms));
+  auto pinned = pin_pages(*region, first, end, terms);
+  if (!pinned) accounts_.discharge(terms.account, end - first);
+  return pinned;
+}
+
+Expected<std::uintptr_t> AddressSpace::pin_pages(RegionRecord& region, std::uint64_t first,
+                                                 std::uint64_t end, const PinTerms& terms) {
   if (end - first == 1) {
-    Page* page = try_pin_page(*region, first);
-    if (page == nullptr) page = TRY(pin_slowly(*region, first, 1));
+    Page* page = try_pin_page(region, first);
+    if (page == nullptr) page = TRY(pin_slowly(region, first, 1, terms));
     return reinterpret_cast<std::uintptr_t>(page);
   }
   if (end - first > pins_limit()) return fail(too_many_pins(end - first));
   for (std::uint64_t index = first; index < end; ++index) {
-    if (try_pin_page(*region, index) != nullptr) continue;
-    if (const auto pinned = pin_slowly(*region, index, end - index); !pinned) {
-      unpin(region->address_of(first), index - first);
+    if (try_pin_page(region, index) != nullptr) continue;
+    if (const auto pinned = pin_slowly(region, index, end - index, terms); !pinned) {
+      unpin(region.address_of(first), index - first);
       return std::unexpected(pinned.error());
     }
   }
@@ -57,7 +67,14 @@ Expected<std::uintptr_t> AddressSpace::pin(Address address, std::uint64_t length
 
 // Brings the page in until it holds still long enough to be pinned.
 Expected<Page*> AddressSpace::pin_slowly(RegionRecord& region, std::uint64_t index,
-                                         std::uint64_t left) {
+                                         std::uint64_t left, const PinTerms& terms) {
+  if (!terms.may_fault) {
+    return fail({.code = Errc::would_block,
+                 .doing = "pin without faults",
+                 .what = "page that is not resident, at address",
+                 .value = region.address_of(index),
+                 .remedy = "pin() in task context brings it in"});
+  }
   if (sync::in_interrupt()) {
     parts_.counters.add(Count::refused_interrupt);
     return fail({.code = Errc::interrupt_context,
@@ -89,13 +106,18 @@ Expected<Page*> AddressSpace::pin_slowly(RegionRecord& region, std::uint64_t ind
   return result;
 }
 
-void AddressSpace::unpin(std::uintptr_t first_page_address, std::uint64_t pages,
-                         std::uintptr_t page) noexcept {
+void AddressSpace::unpin(const detail::PinnedRange& range) noexcept {
+  unpin(range.first_page, range.pages, range.page);
+  // Last: an account whose pins are gone may be closed.
+  if (range.account != PinAccountId::general) accounts_.discharge(range.account, range.pages);
+}
+
+void AddressSpace::unpin(Address first_page, std::uint64_t pages, std::uintptr_t page) noexcept {
   if (page != 0) return unpin_page(*reinterpret_cast<Page*>(page));
   if (pages == 0) return;
-  RegionRecord* region = parts_.regions.find(first_page_address);
-  HF_CHECK2(region != nullptr, first_page_address, pages);
-  const std::uint64_t first = region->index_of(first_page_address);
+  RegionRecord* region = parts_.regions.find(first_page);
+  HF_CHECK2(region != nullptr, first_page, pages);
+  const std::uint64_t first = region->index_of(first_page);
   for (std::uint64_t i = 0; i < pages; ++i) {
     const EntryValue value = region->entry(first + i).peek();
     HF_DCHECK2(value.kind() == EntryKind::resident, first + i, value.raw());
@@ -125,7 +147,35 @@ std::uint64_t AddressSpace::pins_limit() noexcept {
   return frames > 2 * kept ? frames - kept : frames / 2;
 }
 
-// Says how much is pinned, and by whom: the region that holds most of it.
+std::uint64_t AddressSpace::all_pins() noexcept {
+  std::uint64_t pins = 0;
+  for (const Page& page : parts_.pool.pages()) pins += page.pins();
+  return pins;
+}
+
+Expected<void> AddressSpace::charge(std::uint64_t pages, const PinTerms& terms) noexcept {
+  if (accounts_.charge(terms.account, pages)) return {};
+  parts_.counters.add(Count::refused_pins);
+  const PinAccounts::View account = accounts_.view(static_cast<std::size_t>(terms.account));
+  if (account.name == nullptr) {
+    return fail({.code = Errc::invalid_argument,
+                 .doing = "pin",
+                 .what = "account",
+                 .value = static_cast<std::uint64_t>(terms.account),
+                 .limit = PinAccounts::kAccountsMax - 1,
+                 .remedy = "charge pins to an account that is open"});
+  }
+  Error error{.code = Errc::pins_exceeded,
+              .doing = "pin",
+              .what = "pages that the account pins and asked for",
+              .value = account.pages + pages,
+              .limit = account.limit,
+              .remedy = "let go of pins of the account, or open it with a higher limit"};
+  accounts_.name_holders(error, all_pins());
+  return fail(error);
+}
+
+// Says how much is pinned, and by whom: the region that holds most of it, and the accounts.
 Error AddressSpace::too_many_pins(std::uint64_t wanted) noexcept {
   parts_.counters.add(Count::refused_pins);
   std::uint64_t pinned = 0;
@@ -151,6 +201,7 @@ Error AddressSpace::too_many_pins(std::uint64_t wanted) noexcept {
               .remedy = "unpin pages, pin smaller ranges, or raise memory_budget"};
   error.holder = most == nullptr ? 0 : most->base;
   error.held = most_pins;
+  accounts_.name_holders(error, all_pins());
   return error;
 }
 

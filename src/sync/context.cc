@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "holdfast/context.h"
+
 namespace holdfast::sync {
 namespace {
 
@@ -21,3 +23,19 @@ ThreadContext* swap_thread_context(ThreadContext* context) noexcept {
 }
 
 }  // namespace holdfast::sync
+
+namespace holdfast {
+
+InterruptScope::InterruptScope() noexcept {
+  ++sync::this_thread().interrupt_depth;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+InterruptScope::~InterruptScope() {
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  --sync::this_thread().interrupt_depth;
+}
+
+bool in_interrupt_context() noexcept { return sync::in_interrupt(); }
+
+}  // namespace holdfast

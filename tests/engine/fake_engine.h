@@ -52,6 +52,7 @@ class FakeControl final : public detail::RegionControl {
     ++unmapped;
     return {};
   }
+  Expected<void> unmap_later() noexcept override { return unmap(); }
   [[nodiscard]] std::byte* base() const noexcept override { return base_; }
   [[nodiscard]] std::uint64_t size() const noexcept override { return bytes_; }
 
@@ -73,7 +74,13 @@ class FakeEngine final : public Engine {
     if (refuse_map) return fail({.code = Errc::out_of_memory, .doing = "map region"});
     return Region(&controls.emplace_back(round_up(bytes, kPageSize)));
   }
-  Expected<Pin> pin(const void*, std::size_t) override { return Pin(); }
+  Expected<Pin> pin(const void*, std::size_t, Access, PinAccountId) override { return Pin(); }
+  Expected<Pin> try_pin(const void*, std::size_t, Access, PinAccountId) override { return Pin(); }
+  Expected<PinAccountId> open_pin_account(const char*, std::uint64_t) override {
+    return PinAccountId::general;
+  }
+  Expected<void> close_pin_account(PinAccountId) override { return {}; }
+  [[nodiscard]] bool owns(const void*) const noexcept override { return false; }
   Stats stats() override { return {}; }
   std::string description() const override { return "fake"; }
   std::uint64_t reclaim(std::uint64_t) override { return 0; }
