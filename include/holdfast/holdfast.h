@@ -1,6 +1,7 @@
 // Everything public, in one include.
 #pragma once
 
+#include "holdfast/aio.h"
 #include "holdfast/context.h"
 #include "holdfast/engine.h"
 #include "holdfast/error.h"

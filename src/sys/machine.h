@@ -23,6 +23,7 @@
 #include <string>
 
 #include "base/base.h"
+#include "sys/async_io.h"
 
 namespace holdfast::sys {
 
@@ -166,6 +167,14 @@ class Machine {
   // Makes a swap file. Errors: not_found, permission (EACCES, EROFS), system (ENOSPC, ...).
   [[nodiscard]] virtual Expected<std::unique_ptr<SwapFile>> create_swap_file(
       const SwapFileOptions& options) = 0;
+
+  // Opens a queue of asynchronous transfers. Errors: permission or unsupported (the backend that
+  // was asked for is not to be had), out_of_memory, system.
+  [[nodiscard]] virtual Expected<std::unique_ptr<AsyncIo>> open_async_io(
+      const AsyncIoOptions& options) {
+    (void)options;
+    return fail({.code = Errc::unsupported, .doing = "open asynchronous I/O"});
+  }
 
   // --- threads, clock, chance ---
   // Starts a thread with all signals blocked but SIGBUS and the other synchronous ones.

@@ -15,6 +15,7 @@
 #include <ctime>
 
 #include "sys/machine.h"
+#include "sys/real/async_io.h"
 #include "sys/real/cpus.h"
 #include "sys/real/fault_source.h"
 #include "sys/real/fork_guard.h"
@@ -115,6 +116,10 @@ class RealMachine final : public Machine {
 
   Expected<std::unique_ptr<SwapFile>> create_swap_file(const SwapFileOptions& options) override {
     return real::create_real_swap_file(options);
+  }
+
+  Expected<std::unique_ptr<AsyncIo>> open_async_io(const AsyncIoOptions& options) override {
+    return real::open_real_async_io(options);
   }
 
   Expected<std::unique_ptr<Thread>> start_thread(const char* name, void (*function)(void*),

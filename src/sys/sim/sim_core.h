@@ -1,6 +1,11 @@
 // What the parts of one simulated machine share. Owned by SimMachine.
 #pragma once
 
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "sys/sim/sim_device_file.h"
 #include "sys/sim/sim_failures.h"
 #include "sys/sim/sim_memory.h"
 #include "sys/sim/sim_options.h"
@@ -13,6 +18,7 @@
 namespace holdfast::sys {
 
 class SimFaultSource;
+class SimAsync;
 
 struct SimCore {
   explicit SimCore(const SimOptions& machine_options)
@@ -23,6 +29,12 @@ struct SimCore {
   SimCore(const SimCore&) = delete;
   SimCore& operator=(const SimCore&) = delete;
 
+  // What a simulated descriptor stands for; null: nothing.
+  [[nodiscard]] SimDeviceFile* device(int fd) const noexcept {
+    const auto index = static_cast<std::size_t>(fd - kFirstDescriptor);
+    return fd < kFirstDescriptor || index >= devices.size() ? nullptr : devices[index].get();
+  }
+
   const SimOptions options;
   SimRandom random;  // split to the parts, then for random_u64(), latencies, torn writes
   SimStats stats;
@@ -31,6 +43,9 @@ struct SimCore {
   SimScheduler scheduler;
   SimMemory memory;
   SimRanges<SimFaultSource*> registered;
+  static constexpr int kFirstDescriptor = 1000;  // none that the process has
+  std::vector<std::unique_ptr<SimDeviceFile>> devices;
+  std::vector<SimAsync*> queues;
 };
 
 }  // namespace holdfast::sys

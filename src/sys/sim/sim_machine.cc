@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "sys/sim/sim_async.h"
 #include "sys/sim/sim_faults.h"
 #include "sys/sim/sim_file.h"
 
@@ -178,6 +179,40 @@ Expected<std::unique_ptr<SwapFile>> SimMachine::create_swap_file(const SwapFileO
     return fail({.code = Errc::system, .os_errno = ENOSPC, .doing = "make a swap file"});
   }
   return std::make_unique<SimFile>(*core_);
+}
+
+Expected<std::unique_ptr<AsyncIo>> SimMachine::open_async_io(const AsyncIoOptions&) {
+  core_->scheduler.point();
+  return std::make_unique<SimAsync>(*core_);
+}
+
+int SimMachine::open_device_file(std::span<const std::byte> content) {
+  auto file = std::make_unique<SimDeviceFile>();
+  file->bytes.assign(content.begin(), content.end());
+  core_->devices.push_back(std::move(file));
+  return SimCore::kFirstDescriptor + static_cast<int>(core_->devices.size()) - 1;
+}
+
+int SimMachine::open_device_stream() {
+  const int fd = open_device_file({});
+  core_->device(fd)->stream = true;
+  return fd;
+}
+
+void SimMachine::feed(int stream, std::span<const std::byte> bytes) {
+  SimDeviceFile& file = *core_->device(stream);
+  file.bytes.insert(file.bytes.end(), bytes.begin(), bytes.end());
+  for (SimAsync* queue : core_->queues) queue->look_again();
+}
+
+void SimMachine::end_stream(int stream) {
+  core_->device(stream)->ended = true;
+  for (SimAsync* queue : core_->queues) queue->look_again();
+}
+
+std::vector<std::byte> SimMachine::device_bytes(int fd) const {
+  const SimDeviceFile& file = *core_->device(fd);
+  return {file.bytes.begin(), file.bytes.end()};
 }
 
 Expected<std::unique_ptr<Thread>> SimMachine::start_thread(const char* name,

@@ -66,6 +66,14 @@ class SimMachine final : public Machine {
   [[nodiscard]] bool load(Address from, void* to, std::size_t size) noexcept;
   [[nodiscard]] bool store(Address to, const void* from, std::size_t size) noexcept;
 
+  // --- descriptors for asynchronous transfers ---
+  // A file of that content; a stream that gives what it is fed, in order, until it ends.
+  [[nodiscard]] int open_device_file(std::span<const std::byte> content);
+  [[nodiscard]] int open_device_stream();
+  void feed(int stream, std::span<const std::byte> bytes);
+  void end_stream(int stream);
+  [[nodiscard]] std::vector<std::byte> device_bytes(int fd) const;
+
   // --- failures and probes ---
   [[nodiscard]] Failures& failures() noexcept { return core_->failures; }
   [[nodiscard]] const SimStats& sim_stats() const noexcept { return core_->stats; }
@@ -98,6 +106,8 @@ class SimMachine final : public Machine {
       const FaultSourceOptions& options, FaultSink& sink) override;
   [[nodiscard]] Expected<std::unique_ptr<SwapFile>> create_swap_file(
       const SwapFileOptions& options) override;
+  [[nodiscard]] Expected<std::unique_ptr<AsyncIo>> open_async_io(
+      const AsyncIoOptions& options) override;
   [[nodiscard]] Expected<std::unique_ptr<Thread>> start_thread(const char* name,
                                                                void (*function)(void*),
                                                                void* argument) override;

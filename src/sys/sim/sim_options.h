@@ -25,9 +25,12 @@ enum class FailureKind : std::uint8_t {
   file_write,      // EIO, one extent; some of its sectors may be written, one torn
   file_full,       // ENOSPC, one extent; nothing of it is written
   file_corrupt,    // a written sector that will be read with a bit flipped: no error anywhere
+  async_error,     // EIO, one asynchronous request
+  async_short,     // fewer bytes than asked, one asynchronous transfer
+  async_ended,     // ECANCELED though nobody asked: its submitter's thread has ended, say
 };
-inline constexpr std::size_t kFailureKinds = 15;
-static_assert(static_cast<std::size_t>(FailureKind::file_corrupt) + 1 == kFailureKinds);
+inline constexpr std::size_t kFailureKinds = 18;
+static_assert(static_cast<std::size_t>(FailureKind::async_ended) + 1 == kFailureKinds);
 
 [[nodiscard]] const char* name(FailureKind kind) noexcept;
 
