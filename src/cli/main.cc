@@ -1,10 +1,12 @@
 // The `holdfast` command. Each flag is defined once, here.
 //
-// Exit status: 0 success, 1 the answer is no (doctor: no engine can run), 2 wrong usage.
+// Exit status: 0 success, 1 the answer is no (doctor: no engine can run; grab: frames were lost or
+// the source failed), 2 wrong usage.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "cli/doctor.h"
+#include "cli/grab.h"
 
 namespace {
 
@@ -30,11 +32,17 @@ int main(int argc, char** argv) {
       app.add_subcommand("doctor", "Say what this machine allows and what to do about the rest");
   doctor_command->add_flag("--json", json, "print one JSON object");
 
+  holdfast::cli::GrabCommand grab;
+  CLI::App* const grab_command =
+      app.add_subcommand("grab", "Record a stream of raw frames through a ring larger than memory");
+  holdfast::cli::declare(*grab_command, grab);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
   if (*doctor_command) return doctor(json);
+  if (*grab_command) return holdfast::cli::run(grab);
   return kUsage;
 }

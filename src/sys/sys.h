@@ -3,3 +3,4 @@
 
 #include "sys/machine.h"
 #include "sys/probe.h"
+#include "sys/streams.h"
