@@ -62,6 +62,9 @@ void add_first_touch(Registry& registry);  // paging/first-touch
 void add_threads(Registry& registry);      // paging/threads
 void add_footprint(Registry& registry);    // paging/metadata, paging/map-1T
 void add_freeing(Registry& registry);      // free/owner, free/churn
+void add_capture(Registry& registry);      // capture/rate
+void add_pins(Registry& registry);         // pin/resident
+void add_aio(Registry& registry);          // aio/read, aio/write, aio/pressure
 
 // The comparisons that `name` asks for: the one of that name, or all below it (paging/zram).
 [[nodiscard]] std::vector<const Comparison*> select(const Registry& registry,

@@ -57,9 +57,9 @@ endfunction()
 
 function(holdfast_bench)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/*.cc)
-  set(link "")
+  set(link PkgConfig::URING)  # a peer of ours
   if(TARGET benchmark::benchmark)
-    set(link benchmark::benchmark)
+    list(APPEND link benchmark::benchmark)
   endif()
   holdfast_program(holdfast-bench SOURCES ${sources} LINK ${link}
                    INCLUDE ${CMAKE_SOURCE_DIR}/bench ${CMAKE_SOURCE_DIR}/src)

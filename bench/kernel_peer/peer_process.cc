@@ -54,7 +54,9 @@ class KernelMemory final : public Worker {
 
 }  // namespace
 
-Result<std::unique_ptr<KernelPeer>> KernelPeer::start(const Scene& scene) {
+Result<std::unique_ptr<KernelPeer>> KernelPeer::start(const Scene& scene,
+                                                      WorkerProcess::Factory work) {
+  if (!work) work = [scene] { return std::make_unique<KernelMemory>(scene); };
   std::unique_ptr<KernelPeer> peer(new KernelPeer);
   // The group also pays for the process's own page tables and private pages: they come on top.
   auto cgroup = MemoryCgroup::create(scene.resident_bytes + scene.memory_bytes / 512 + (2 << 20));
@@ -64,7 +66,7 @@ Result<std::unique_ptr<KernelPeer>> KernelPeer::start(const Scene& scene) {
     return std::unexpected(swapping.error());
   }
   if (auto fine = check_interruption(); !fine) return std::unexpected(fine.error());
-  auto process = WorkerProcess::start([scene] { return std::make_unique<KernelMemory>(scene); });
+  auto process = WorkerProcess::start(work);
   if (!process) return std::unexpected(process.error());
   peer->process_ = std::move(*process);
   if (auto moved = peer->cgroup_->add(peer->process_->pid()); !moved) {

@@ -20,7 +20,9 @@ namespace holdfast::bench {
 class KernelPeer {
  public:
   // Sets everything up; the process waits for prepare(). Skipped where the machine forbids it.
-  [[nodiscard]] static Result<std::unique_ptr<KernelPeer>> start(const Scene& scene);
+  // work: what the process does; by default the scene's loads and stores.
+  [[nodiscard]] static Result<std::unique_ptr<KernelPeer>> start(const Scene& scene,
+                                                                 WorkerProcess::Factory work = {});
 
   [[nodiscard]] WorkerProcess& process() { return *process_; }
   // MiB that the zram device takes beside the process; 0 without one.

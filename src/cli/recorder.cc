@@ -190,7 +190,7 @@ void Recorder::settle(const Write& write, const Expected<std::uint64_t>& outcome
   const std::uint64_t wanted = frame_line_.size() + format().frame_bytes;
   if (outcome && *outcome == wanted) {
     written_ = write.frame + 1;
-    free_.push_back(write.slot);
+    free_.push_front(write.slot);  // the slot that is most likely still in memory
     try_again_ns_ = 0;
     return;
   }

@@ -5,6 +5,7 @@
 
 #include "aio/real_aio.h"
 #include "support/seed.h"
+#include "sync/sync.h"
 
 namespace holdfast::aio::test {
 namespace {
@@ -104,6 +105,45 @@ TEST_P(AioQueue, buffers_are_charged_to_the_queue_s_account) {
   first->cancel();
   EXPECT_EQ(first->wait().error().code, Errc::cancelled);
   EXPECT_TRUE(engine->close_pin_account(*account));
+}
+
+// --- contexts ---
+
+// Every task-only function, as a handler meets it: true if it was refused.
+bool all_refused(Aio& aio, Engine& engine, AioFuture& future, const AioRequest& request) {
+  const auto refused = [](const auto& result) {
+    return !result && result.error().code == Errc::interrupt_context;
+  };
+  static const AioOptions options;
+  return refused(aio.submit({&request, 1})) && refused(aio.submit_waiting({&request, 1})) &&
+         refused(aio.start(request)) && refused(aio.poll()) && refused(aio.wait_idle()) &&
+         refused(future.wait()) && refused(Aio::create(engine, options));
+}
+
+TEST_P(AioQueue, task_only_functions_are_refused_in_interrupts_and_change_nothing) {
+  TwoEnds ends = make_pipe();
+  const Buffer in = pages_of(region, 0, 1);
+  const AioRequest request = AioRequest::read(ends.read, {&in, 1});
+  auto future = aio->start(request);
+  ASSERT_TRUE(future);
+  {
+    const InterruptScope interrupt;  // a handler that interrupted ordinary code
+    EXPECT_TRUE(all_refused(*aio, *engine, *future, request));
+    EXPECT_FALSE(future->ready());
+  }
+  {
+    const sync::EngineScope engine_scope;  // one that interrupted the engine
+    EXPECT_TRUE(all_refused(*aio, *engine, *future, request));
+  }
+  const AioStats stats = aio->stats();
+  EXPECT_EQ(stats.submitted, 1u);
+  EXPECT_EQ(stats.completed, 0u);
+  EXPECT_EQ(engine->stats().pins, 1u);
+  {
+    const InterruptScope interrupt;
+    future->cancel();
+  }
+  EXPECT_EQ(future->wait().error().code, Errc::cancelled);
 }
 
 // --- links ---

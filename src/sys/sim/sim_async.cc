@@ -136,7 +136,7 @@ std::int64_t SimAsync::perform(const Flight& flight) noexcept {
 // Where the bytes stand now. Memory of the program's own is where its address says.
 std::byte* SimAsync::host(const std::byte* data) noexcept {
   const auto address = reinterpret_cast<Address>(data);
-  if (!core_.memory.is_reserved(address, 1)) return const_cast<std::byte*>(data);
+  if (!SimMemory::is_fake(address)) return const_cast<std::byte*>(data);
   std::byte* const page = core_.memory.find(address);
   HF_CHECK2(page != nullptr, address, 0);  // it left its address under a transfer
   return page + (address & (kPageSize - 1));

@@ -41,6 +41,8 @@ class SimMemory {
 
   // What is the range at `address` for? HF_CHECKs that it is reserved.
   [[nodiscard]] Purpose purpose_of(Address address) const noexcept;
+  // Is the address of a region's or a pool's, where no host memory stands?
+  [[nodiscard]] static bool is_fake(Address address) noexcept;
   [[nodiscard]] bool is_reserved(Address address, std::uint64_t bytes) const noexcept;
   // The buffer of the page that holds `address`, null: none.
   [[nodiscard]] std::byte* find(Address address) const noexcept {
@@ -63,8 +65,6 @@ class SimMemory {
  private:
   std::uint64_t drop_pages(Address address, std::uint64_t bytes);
   void bury(std::byte* page) noexcept;
-  [[nodiscard]] static bool is_fake(Address address) noexcept;
-
   SimRanges<Purpose> reserved_;
   SimPages pages_;
   std::array<std::byte*, 256> ghosts_{};  // dropped pages, a ring: still readable

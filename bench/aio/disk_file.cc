@@ -1,0 +1,43 @@
+#include "aio/disk_file.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <vector>
+
+#include "workload.h"
+
+namespace holdfast::bench {
+
+Result<std::unique_ptr<DiskFile>> DiskFile::create(const std::string& directory,
+                                                   std::uint64_t bytes) {
+  std::string path = directory + "/holdfast-bench-XXXXXX";
+  const int fd = mkostemp(path.data(), O_CLOEXEC);
+  if (fd < 0) return system_trouble("make " + path);
+  std::unique_ptr<DiskFile> file(new DiskFile(path, bytes));
+  std::vector<std::uint64_t> piece((1 << 20) / sizeof(std::uint64_t));
+  Random random(bytes);
+  for (std::uint64_t done = 0; done < bytes; done += 1 << 20) {
+    for (std::uint64_t& word : piece) word = random.next();
+    if (write(fd, piece.data(), 1 << 20) != 1 << 20) {
+      auto trouble = system_trouble("fill " + path);
+      close(fd);
+      return trouble;
+    }
+  }
+  const bool durable = fsync(fd) == 0;
+  close(fd);
+  if (!durable) return system_trouble("write out " + path);
+  return file;
+}
+
+DiskFile::~DiskFile() { unlink(path_.c_str()); }
+
+Result<int> DiskFile::open_direct(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
+  if (fd < 0) return system_trouble("open " + path + " with O_DIRECT");
+  return fd;
+}
+
+}  // namespace holdfast::bench
