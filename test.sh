@@ -22,10 +22,10 @@ esac
 
 logs=build/logs
 jobs=$(nproc)
-test_timeout=300       # seconds for one test: a hang is a failure, not a stuck run
+test_timeout=900       # seconds for one test: a hang is a failure, not a stuck run
 release_tests='^(engine|soak|race|cli|bench|examples)$'  # the build that users get
 asan_tests='base|page|lru|swap|cache|space|engine|program'  # memory
-tsan_tests='sync|page|lru|swap|sys'                         # threads
+tsan_tests='sync|page|lru|swap|sys|space|engine|race'           # threads
 long_tests='^(soak|program|examples|bench)$'  # labels of folders that take minutes
 passed=0 failed=0 skipped=0 failures=()
 started=$SECONDS
@@ -33,7 +33,7 @@ mkdir -p "$logs"
 
 if [ "$mode" = full ]; then
   export HOLDFAST_SEED_FACTOR=${HOLDFAST_SEED_FACTOR:-10}
-  test_timeout=3600
+  test_timeout=28800
 fi
 
 # step NAME WHAT COMMAND...: runs a command with its output in a log; one line tells the outcome.

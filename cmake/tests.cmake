@@ -70,7 +70,7 @@ function(holdfast_test_folder folder)
     add_dependencies(${target} holdfast ${programs})  # they run the programs too
   endif()
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
-                       TEST_PREFIX ${folder}/ PROPERTIES LABELS ${folder} TIMEOUT 300)
+                       TEST_PREFIX ${folder}/ PROPERTIES LABELS ${folder})
 endfunction()
 
 # holdfast_model(name model expected mutations...): spin searches tests/models/<model>.pml.

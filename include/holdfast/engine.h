@@ -107,7 +107,9 @@ class Engine {
                                                   void* argument) noexcept = 0;
 
   // Pages of the engine's own, outside any region: 2^order pages (order 0 to 9) of zeroed,
-  // resident, naturally aligned memory, owned by the caller. Errors: invalid_argument,
+  // resident, naturally aligned memory, owned by the caller. The frames of a block are neighbours:
+  // where free memory lies in pieces, pages are evicted until neighbours meet, and large orders may
+  // be refused all the same (a region never is for that reason). Errors: invalid_argument,
   // out_of_memory, interrupt_context.
   [[nodiscard]] HF_TASK_ONLY virtual Expected<std::byte*> allocate_pages(unsigned order) = 0;
   // Frees them. Any context, lock-free: an owner can free its pages at any time.

@@ -64,7 +64,7 @@ struct Stats {
   std::uint64_t budget_bytes = 0, metadata_bytes = 0;
   std::uint64_t managed_bytes = 0;  // sum of mapped regions
   std::uint64_t overhead_bytes =
-      0;  // the stated overhead beside the budget: staging, slots, stacks
+      0;  // the stated overhead beside the budget: staging, slots, stacks, code
 
   // The report as text, a line per group. Allocates.
   [[nodiscard]] std::string to_string() const;

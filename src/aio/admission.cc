@@ -134,6 +134,7 @@ Expected<void> Queue::take_places(std::uint32_t count, std::uint32_t& first) noe
 
 // None of them was seen by anybody.
 void Queue::give_back_places(std::uint32_t first) noexcept {
+  if (first == base::kNoLink) return;  // nothing that others could have missed
   const sync::EngineScope scope;
   while (first != base::kNoLink) {
     Operation& operation = operations_[first];
@@ -143,6 +144,7 @@ void Queue::give_back_places(std::uint32_t first) noexcept {
     free_.push(all(), first);
     first = next;
   }
+  tell_of_places();
 }
 
 Expected<void> Queue::fill(Operation& operation, const AioRequest& request) {

@@ -53,7 +53,7 @@ void Queue::run_thread(void* self) noexcept { static_cast<Queue*>(self)->drain_f
 
 void Queue::drain_forever() noexcept {
   while (!stop_.load()) {
-    (void)drain_once(sys::AsyncIo::kForever);
+    (void)drain_once(sys::AsyncIo::kForever, 1);
     const std::vector<std::coroutine_handle<>> ready = std::exchange(ready_, {});
     tell_waiters();
     resume(ready);
@@ -61,8 +61,8 @@ void Queue::drain_forever() noexcept {
 }
 
 // Drains once and gives the drain back; the caller has it.
-std::uint32_t Queue::drain_claimed(std::uint64_t timeout_ns) noexcept {
-  const std::uint32_t taken = drain_once(timeout_ns);
+std::uint32_t Queue::drain_claimed(std::uint64_t timeout_ns, std::uint32_t least) noexcept {
+  const std::uint32_t taken = drain_once(timeout_ns, least);
   const std::vector<std::coroutine_handle<>> ready = std::exchange(ready_, {});
   draining_.store(false);
   tell_waiters();  // also that somebody else may drain now
@@ -90,10 +90,10 @@ std::uint64_t Queue::until_deadline(std::uint64_t timeout_ns) noexcept {
 }
 
 // Takes what is there, or waits for it. The caller alone drains.
-std::uint32_t Queue::drain_once(std::uint64_t timeout_ns) noexcept {
+std::uint32_t Queue::drain_once(std::uint64_t timeout_ns, std::uint32_t least) noexcept {
   const sync::EngineScope scope;
   std::array<sys::AsyncCompletion, kBatch> completions;
-  const std::uint32_t taken = io_->reap(completions, until_deadline(timeout_ns));
+  const std::uint32_t taken = io_->reap(completions, until_deadline(timeout_ns), least);
   for (std::uint32_t i = 0; i < taken; ++i) complete(completions[i]);
   look_for_late();
   attend();
@@ -104,7 +104,9 @@ void Queue::complete(const sys::AsyncCompletion& completion) noexcept {
   const auto place = static_cast<std::uint32_t>(completion.id);
   HF_CHECK2(place < operations_.size(), completion.id, operations_.size());
   Operation& operation = operations_[place];
-  HF_CHECK2(operation.request.id == completion.id, operation.request.id, completion.id);
+  // The submitter filled it before it stored this word: what came through the kernel is ordered
+  // too.
+  HF_CHECK2(operation.turn() == completion.id >> 32, operation.turn(), completion.id);
   if (!goes_on(operation, completion.result)) finish(place, completion.result);
 }
 

@@ -178,9 +178,13 @@ bool Queue::is_done(AioTicket ticket) const noexcept {
   return operations_[ticket.place].is_done(ticket.turn);
 }
 
-// Somebody may wait for the place.
 void Queue::let_go(AioTicket ticket) noexcept {
   drop_holder(ticket.place);
+  tell_of_places();
+}
+
+// Places have become free outside of a drain: somebody may wait for them. Any context.
+void Queue::tell_of_places() noexcept {
   if (waiters_.load() == 0 && !draining_.load()) return;
   tell_waiters();
   if (thread_ == nullptr) io_->wake();
@@ -201,7 +205,9 @@ Expected<std::uint32_t> Queue::poll(std::uint32_t least, std::uint64_t timeout_n
     const std::uint64_t left = end == kNever ? sys::AsyncIo::kForever : end - now;
     const std::uint32_t seen = events_.load();
     if (claim_drain()) {
-      taken += drain_claimed(in_flight_.load() == 0 ? 0 : left);
+      const std::uint64_t flying = in_flight_.load();
+      const auto worth = static_cast<std::uint32_t>(std::min<std::uint64_t>(least - taken, flying));
+      taken += drain_claimed(flying == 0 ? 0 : left, std::max(worth, 1U));
       continue;
     }
     waiters_.fetch_add(1);  // somebody else drains: until he is done

@@ -65,6 +65,7 @@ class Queue final : public Aio {
                                      const Claim& claim) const noexcept;
   [[nodiscard]] Expected<void> take_places(std::uint32_t count, std::uint32_t& first) noexcept;
   void give_back_places(std::uint32_t first) noexcept;
+  void tell_of_places() noexcept;
   Expected<void> fill(Operation& operation, const AioRequest& request);
   Expected<void> pin_buffers(Operation& operation, const AioRequest& request);
   void launch(std::uint32_t first, std::span<const AioRequest> requests,
@@ -75,7 +76,7 @@ class Queue final : public Aio {
   // drain.cc
   static void run_thread(void* self) noexcept;
   void drain_forever() noexcept;
-  std::uint32_t drain_once(std::uint64_t timeout_ns) noexcept;
+  std::uint32_t drain_once(std::uint64_t timeout_ns, std::uint32_t least) noexcept;
   void complete(const sys::AsyncCompletion& completion) noexcept;
   bool goes_on(Operation& operation, std::int64_t result) noexcept;
   struct Ended {
@@ -90,7 +91,7 @@ class Queue final : public Aio {
   void attend() noexcept;
   void look_for_late() noexcept;
   [[nodiscard]] bool claim_drain() noexcept { return !draining_.exchange(true); }
-  std::uint32_t drain_claimed(std::uint64_t timeout_ns) noexcept;
+  std::uint32_t drain_claimed(std::uint64_t timeout_ns, std::uint32_t least = 1) noexcept;
   void tell_waiters() noexcept;
   static void resume(std::span<const std::coroutine_handle<>> ready) noexcept;
   [[nodiscard]] std::uint64_t until_deadline(std::uint64_t timeout_ns) noexcept;

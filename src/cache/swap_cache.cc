@@ -218,19 +218,23 @@ bool SwapCache::empty_window(WindowIndex window, std::uint64_t& freed) noexcept 
 
 // Keeps a finished window for runs if one was wanted and there is room. True: kept.
 bool SwapCache::recycle(WindowIndex window) noexcept {
-  if (recycled_max_ == 0 || run_wanted_.load(std::memory_order_relaxed) == 0) return false;
+  if (recycled_max_ == 0 || run_wanted_.exchange(0, std::memory_order_relaxed) == 0) return false;
   if (!pmap_.can_move()) return false;
   if (warm_stretch(window, 0, kWarmRunMin) < kWarmRunMin) return false;
   poison(window);
   sync::MutexGuard guard(lock_);
   if (recycled_count_ >= recycled_max_) return false;
-  run_wanted_.store(0, std::memory_order_relaxed);
   Window& record = windows_[window.value];
   record.cursor.store(0, std::memory_order_relaxed);
   record.phase.store(Phase::recycled, std::memory_order_release);
   recycled_[recycled_count_++] = window.value;
   recycled_hint_.store(recycled_count_, std::memory_order_relaxed);
   return true;
+}
+
+bool SwapCache::wants_window() const noexcept {
+  return run_wanted_.load(std::memory_order_relaxed) != 0 &&
+         recycled_hint_.load(std::memory_order_relaxed) < recycled_max_;
 }
 
 std::uint32_t SwapCache::warm_stretch(WindowIndex window, std::uint32_t from,
@@ -245,10 +249,11 @@ std::uint32_t SwapCache::warm_stretch(WindowIndex window, std::uint32_t from,
 
 bool SwapCache::take_run(std::uint32_t pages, WarmRun& run) noexcept {
   if (pages < kWarmRunMin || recycled_max_ == 0) return false;
-  if (recycled_hint_.load(std::memory_order_relaxed) == 0) {
+  // A stream needs one window after another: the next that is finished is kept as well.
+  if (run_wanted_.load(std::memory_order_relaxed) == 0) {
     run_wanted_.store(1, std::memory_order_relaxed);
-    return false;
   }
+  if (recycled_hint_.load(std::memory_order_relaxed) == 0) return false;
   sync::MutexGuard guard(lock_);
   while (recycled_count_ > 0) {
     const WindowIndex window(recycled_[0]);
@@ -273,7 +278,6 @@ bool SwapCache::take_run(std::uint32_t pages, WarmRun& run) noexcept {
     record.phase.store(Phase::finished, std::memory_order_release);
     finished_.push(windows_, window.value);
   }
-  run_wanted_.store(1, std::memory_order_relaxed);
   return false;
 }
 
@@ -320,8 +324,12 @@ SwapCacheCounts SwapCache::counts() const noexcept {
   return counts;
 }
 
+std::uint64_t SwapCache::table_bytes(std::uint64_t windows, std::uint64_t window_pages) noexcept {
+  return windows * (sizeof(Window) + window_pages * sizeof(Place));
+}
+
 std::uint64_t SwapCache::metadata_bytes() const noexcept {
-  return windows_.size() * (sizeof(Window) + window_pages_ * sizeof(Place));
+  return table_bytes(windows_.size(), window_pages_);
 }
 
 bool SwapCache::check() noexcept {

@@ -99,6 +99,9 @@ class SwapCache {
   // Drops the memory of finished windows and frees their frames; returns how many frames that made
   // free. May keep one for runs, if somebody wanted one. Task context.
   std::uint64_t drop_finished() noexcept;
+  // True while runs are being taken and another finished window would be kept for them. Any
+  // context.
+  [[nodiscard]] bool wants_window() const noexcept;
   // Drops the recycled windows as well: memory is short. Returns frames freed.
   std::uint64_t drop_recycled() noexcept;
 
@@ -113,6 +116,9 @@ class SwapCache {
 
   [[nodiscard]] std::uint32_t window_pages() const noexcept { return window_pages_; }
   [[nodiscard]] SwapCacheCounts counts() const noexcept;
+  // Bytes of the tables for that many windows; metadata_bytes() is that of this cache.
+  [[nodiscard]] static std::uint64_t table_bytes(std::uint64_t windows,
+                                                 std::uint64_t window_pages) noexcept;
   [[nodiscard]] std::uint64_t metadata_bytes() const noexcept;
   // Proves places, states and counts consistent; nothing may be in flight.
   [[nodiscard]] bool check() noexcept;

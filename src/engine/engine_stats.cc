@@ -112,9 +112,8 @@ Stats PagingEngine::stats() {
   stats.managed_bytes = space.mapped_bytes;
   stats.metadata_bytes =
       pool_->metadata_bytes() + swap_->metadata_bytes() + cache_->metadata_bytes();
-  // Slots and the places of pool windows are not charged to the budget: they are stated here.
-  stats.overhead_bytes =
-      staging_->bytes() + kFixedOverhead + swap_->metadata_bytes() + cache_->metadata_bytes();
+  // Slots are not charged to the budget: they are stated here.
+  stats.overhead_bytes = staging_->bytes() + kFixedOverhead + swap_->metadata_bytes();
   return stats;
 }
 

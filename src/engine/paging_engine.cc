@@ -90,7 +90,7 @@ Error PagingEngine::refused_in_interrupt(const char* doing) noexcept {
 
 // With nothing left that could leave, new memory is refused first: what is there goes on working.
 Expected<void> PagingEngine::refuse_under_pressure(const char* doing, std::uint64_t bytes) {
-  if (!reclaimer_->stalled() || reclaimer_->relieve(1)) return {};
+  if (!reclaimer_->stalled() || reclaimer_->relieve(1, page::Priority::fresh)) return {};
   counters_.add(space::Count::refused_memory);
   return fail(
       {.code = Errc::out_of_memory,
@@ -168,6 +168,16 @@ bool PagingEngine::defer(void (*fn)(void*) noexcept, void* argument) noexcept {
   return reclaimer_->defer(fn, argument);
 }
 
+// Where frames are short, more are freed; where there are enough but not side by side, pages leave
+// until neighbours meet.
+bool PagingEngine::make_room_for_block(unsigned order, int tries) noexcept {
+  const std::uint32_t wanted = 2U << order;
+  if (pool_->free_count() > pool_->kept_from(page::Priority::fresh) + std::uint64_t{wanted}) {
+    return reclaimer_->reclaim(std::uint64_t{wanted} << 2 * tries) > 0;
+  }
+  return reclaimer_->relieve(wanted, page::Priority::fresh);
+}
+
 Expected<std::byte*> PagingEngine::allocate_pages(unsigned order) {
   if (sync::in_interrupt()) return fail(refused_in_interrupt("allocate pages"));
   if (order > page::kMaxOrder) {
@@ -181,9 +191,9 @@ Expected<std::byte*> PagingEngine::allocate_pages(unsigned order) {
   const sync::EngineScope scope;
   constexpr int kTries = 8;  // each makes room for a block; others may take it
   for (int tries = 0;; ++tries) {
-    const auto head = pool_->allocate_block(order, page::Priority::normal);
+    const auto head = pool_->allocate_block(order, page::Priority::fresh);
     if (head) return reinterpret_cast<std::byte*>(pool_->address_of(**head));
-    if (tries == kTries || !reclaimer_->relieve(2U << order)) {
+    if (tries == kTries || !make_room_for_block(order, tries)) {
       counters_.add(space::Count::refused_memory);
       return std::unexpected(head.error());
     }
@@ -212,6 +222,7 @@ bool PagingEngine::check_all() {
     (void)refused_in_interrupt("check");
     return false;
   }
+  space_->come_to_rest();
   reclaimer_->pause();
   reclaimer_->settle();
   const bool good = check_parts();

@@ -52,6 +52,7 @@ class PagingEngine final : public Engine {
   Expected<Pin> pin_on(const void* address, std::size_t length, const space::PinTerms& terms);
   static bool report(const Error& error, Address address, void* self) noexcept;
   Expected<void> refuse_under_pressure(const char* doing, std::uint64_t bytes);
+  bool make_room_for_block(unsigned order, int tries) noexcept;
   bool check_parts();
   void fill_counters(Stats& stats) const;
   void fill_swap(Stats& stats) const;

@@ -40,6 +40,11 @@ page::Watermarks watermarks(std::uint32_t frames) {
   return marks;
 }
 
+// Windows of the pool: each frame may stand in one while another half-empty one is kept for it.
+std::uint64_t windows(std::uint64_t frames, std::uint64_t window_pages) {
+  return frames / window_pages * 2 + 64;
+}
+
 // Compressed memory grows by blocks of 16 frames, less where there are few.
 std::uint32_t ram_block_bytes(std::uint32_t frames) {
   return std::bit_floor(std::clamp(frames / 256, 2U, 16U)) * static_cast<std::uint32_t>(kPageSize);
@@ -119,8 +124,12 @@ Expected<void> check_options(const sys::Machine& machine, const Options& options
 Expected<Plan> plan_for(const sys::Machine& machine, const Options& options) {
   TRY_VOID(check_options(machine, options));
   Plan plan;
-  // The descriptors come out of the budget like everything else.
-  const std::uint64_t frames = options.memory_budget / (kPageSize + sizeof(page::Page));
+  // The descriptors and the pool windows' places come out of the budget like everything else.
+  constexpr std::uint64_t kFrameBytes = kPageSize + sizeof(page::Page);
+  const std::uint64_t window = options.window_pages;
+  const std::uint64_t places =
+      cache::SwapCache::table_bytes(windows(options.memory_budget / kFrameBytes, window), window);
+  const std::uint64_t frames = (options.memory_budget - places) / kFrameBytes;
   plan.pool.frames = static_cast<std::uint32_t>(std::min<std::uint64_t>(frames, 0xfffffff0U));
   plan.pool.watermarks = watermarks(plan.pool.frames);
   plan.pool.record_call_sites = options.record_call_sites;
@@ -131,7 +140,7 @@ Expected<Plan> plan_for(const sys::Machine& machine, const Options& options) {
   // Small engines are for tests, which make thousands of them.
   plan.swap.slots_max = frames < 4096 ? frames * 64 : kSlotsMax;
   plan.cache.window_pages = options.window_pages;
-  plan.cache.windows = plan.pool.frames / options.window_pages * 2 + 64;
+  plan.cache.windows = static_cast<std::uint32_t>(windows(frames, window));
   plan.cache.recycled_max = plan.pool.frames / options.window_pages >= 32 ? 2 : 0;
   plan.faults.delivery =
       options.delivery == FaultDelivery::signal ? sys::Delivery::signal : sys::Delivery::thread;

@@ -88,8 +88,20 @@ Reservation FramePool::reserve(std::uint32_t wanted, Priority priority) noexcept
   return reservation;
 }
 
+std::uint32_t FramePool::kept_from(Priority priority) const noexcept {
+  switch (priority) {
+    case Priority::fresh:
+      return watermarks_.min + (watermarks_.low - watermarks_.min) / 2;
+    case Priority::normal:
+      return watermarks_.min;
+    case Priority::reclaim:
+      break;
+  }
+  return 0;
+}
+
 std::uint32_t FramePool::allowance(std::uint32_t wanted, Priority priority) const noexcept {
-  const std::uint64_t kept = priority == Priority::normal ? watermarks_.min : 0;
+  const std::uint64_t kept = kept_from(priority);
   const std::uint64_t free = free_count();
   if (free <= kept) return 0;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, free - kept));

@@ -12,7 +12,8 @@
 //   reference
 //   4. the rest of the reservation goes back when it leaves the scope.
 //
-// Watermarks: below low the pool wakes the reclaimer (PressureSink::wake); below min only
+// Watermarks: below low the pool wakes the reclaimer (PressureSink::wake); half way from low to min
+// new memory is refused first, so that what is there goes on working; below min only
 // Priority::reclaim is served, so that the reclaimer can always make progress.
 //
 // Equation that check() proves, when nothing is in flight:
@@ -37,8 +38,9 @@
 
 namespace holdfast::page {
 
-// Who asks: below the min watermark only reclaim itself is served.
-enum class Priority : std::uint8_t { normal, reclaim };
+// Who asks, the first to be refused first: memory that holds nothing yet, a page that must come
+// back, reclaim itself.
+enum class Priority : std::uint8_t { fresh, normal, reclaim };
 
 struct Watermarks {
   std::uint32_t min = 0;   // frames kept for reclaim itself
@@ -156,6 +158,8 @@ class FramePool {
   [[nodiscard]] std::uint64_t free_count() const noexcept;
   [[nodiscard]] std::uint64_t deferred_count() const noexcept;
   [[nodiscard]] const Watermarks& watermarks() const noexcept { return watermarks_; }
+  // Free frames that are not given to this priority. Any context.
+  [[nodiscard]] std::uint32_t kept_from(Priority priority) const noexcept;
   [[nodiscard]] FrameCounts counts() noexcept;
   // Bytes of metadata: descriptors and what hangs on them.
   [[nodiscard]] std::uint64_t metadata_bytes() const noexcept;

@@ -78,7 +78,7 @@ void Reclaimer::work() noexcept {
     if (stop_.load(std::memory_order_relaxed) || pauses_.load(std::memory_order_relaxed) != 0) {
       return;
     }
-    if (parts_.pool.free_count() >= high && !orphans_wait()) return;
+    if (parts_.pool.free_count() >= high && !orphans_wait() && !stream_waits(high)) return;
     const StepResult result = step_in_background();
     if (result.hopeless) return;
     idle = result.progress ? 0 : idle + 1;
@@ -101,6 +101,12 @@ bool Reclaimer::orphans_wait() noexcept {
   const bool orphan = page.state() == page::PageState::orphan && page.count() == 2;
   parts_.pool.put(page, page::Holder::caller);
   return orphan;
+}
+
+// A stream that is carried in needs windows, not free frames. Those that turn out to be of no use
+// to it (full of holes) come free; enough of that is enough.
+bool Reclaimer::stream_waits(std::uint64_t high) noexcept {
+  return parts_.cache->wants_window() && parts_.pool.free_count() < high + parts_.window_pages;
 }
 
 void Reclaimer::chores() noexcept {
@@ -130,8 +136,9 @@ bool Reclaimer::give_up(const StepResult& result, Patience& patience) noexcept {
   return ++patience.idle >= scanner_.steps_for_all() + kIdleStepsMore;
 }
 
-bool Reclaimer::relieve(std::uint32_t frames) noexcept {
-  const std::uint64_t enough = parts_.pool.watermarks().min + std::uint64_t{frames};
+bool Reclaimer::relieve(std::uint32_t frames, page::Priority priority) noexcept {
+  const std::uint64_t kept = parts_.pool.kept_from(priority);
+  const std::uint64_t enough = kept + frames;
   wake();
   for (Patience patience;;) {
     if (parts_.pool.free_count() > enough) {
@@ -146,7 +153,7 @@ bool Reclaimer::relieve(std::uint32_t frames) noexcept {
     (void)parts_.swap.maintain();
     if (give_up(result, patience)) break;
   }
-  const bool some = parts_.pool.free_count() > parts_.pool.watermarks().min;
+  const bool some = parts_.pool.free_count() > kept;
   stalled_.store(!some, std::memory_order_relaxed);
   return some;
 }

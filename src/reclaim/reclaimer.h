@@ -36,7 +36,7 @@ class Reclaimer final : public page::PressureSink, public space::MemoryRelief {
   // Any context, lock-free.
   void wake() noexcept override;
   // Task context: frees about `frames` frames, or says that nothing can leave any more.
-  [[nodiscard]] bool relieve(std::uint32_t frames) noexcept override;
+  [[nodiscard]] bool relieve(std::uint32_t frames, page::Priority priority) noexcept override;
   // Frees until `pages` pages have left memory, or nothing more can; returns how many did.
   std::uint64_t reclaim(std::uint64_t pages) noexcept;
 
@@ -65,6 +65,7 @@ class Reclaimer final : public page::PressureSink, public space::MemoryRelief {
   void chores() noexcept;
   StepResult step_in_background() noexcept;
   [[nodiscard]] bool orphans_wait() noexcept;
+  [[nodiscard]] bool stream_waits(std::uint64_t high) noexcept;
   [[nodiscard]] bool others_at_work() noexcept;
   [[nodiscard]] bool give_up(const StepResult& result, Patience& patience) noexcept;
 

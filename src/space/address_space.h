@@ -79,6 +79,9 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   sys::FaultOutcome on_fault(Address address, sys::Access access) noexcept override;
 
   [[nodiscard]] Evictor& evictor() noexcept { return evictor_; }
+  // Waits until nobody works on a live region: a handler thread lets go of the rest of a run only
+  // after it has woken whoever took the fault.
+  void come_to_rest() noexcept;
   [[nodiscard]] SpaceCounts counts() noexcept;
   // Proves every entry consistent with its page, its slot and the lists; nothing may be in flight.
   [[nodiscard]] bool check() noexcept;

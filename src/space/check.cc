@@ -8,6 +8,12 @@ namespace holdfast::space {
 using page::Page;
 using page::PageState;
 
+void AddressSpace::come_to_rest() noexcept {
+  for (std::uint32_t id = 0; id < parts_.regions.used(); ++id) {
+    wait_for_users(parts_.regions.record(RegionId(static_cast<std::uint16_t>(id))));
+  }
+}
+
 SpaceCounts AddressSpace::counts() noexcept {
   SpaceCounts counts;
   for (std::uint32_t id = 0; id < parts_.regions.used(); ++id) {

@@ -27,8 +27,12 @@ RunPlan FaultServer::plan_for(RegionRecord& region, std::uint64_t index) noexcep
 Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_t index,
                                               RunPlan plan) noexcept {
   int no_memory = 0;
+  // Memory that holds nothing yet is refused before that which does.
+  const page::Priority priority = region.entry(index).peek().kind() == EntryKind::none
+                                      ? page::Priority::fresh
+                                      : page::Priority::normal;
   for (int tries = 0; tries < kAttemptsMax; ++tries) {
-    const Outcome outcome = attempt(region, index, plan);
+    const Outcome outcome = attempt(region, index, plan, priority);
     if (outcome.failed) return fail(outcome.error);
     if (outcome.step == Step::done) {
       if (outcome.pages > 1) region.streams.brought(index, plan, outcome.pages);
@@ -37,7 +41,7 @@ Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_
     if (outcome.step == Step::no_memory && ++no_memory > kNoMemoryMax) break;
     if (outcome.step != Step::again) {
       parts_.counters.add(Count::reclaim_direct);
-      if (!parts_.relief->relieve(plan.pages)) break;
+      if (!parts_.relief->relieve(plan.pages, priority)) break;
     } else {
       sync::parking().relax();
     }
@@ -69,17 +73,17 @@ FaultServer::Outcome FaultServer::stopped(int error, const char* doing, Address 
                            .remedy = "the mapping was changed behind the engine"});
 }
 
-FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t index,
-                                          RunPlan plan) noexcept {
+FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t index, RunPlan plan,
+                                          page::Priority priority) noexcept {
   Entry& entry = region.entry(index);
   if (entry.peek().kind() == EntryKind::resident && !entry.locked()) {
     parts_.counters.add(Count::faults_spurious);
     return {};
   }
+  if (entry.peek().kind() == EntryKind::swapped) parts_.swap.prefetch(entry.peek().slot());
   if (!pay_for_leaf(region, index)) return Outcome::retry(Step::no_frames);
   StagingBuffer staging(parts_.staging);
-  page::Reservation frames =
-      parts_.pool.reserve(std::clamp(plan.pages, 1U, kRunMax), page::Priority::normal);
+  page::Reservation frames = parts_.pool.reserve(std::clamp(plan.pages, 1U, kRunMax), priority);
   if (entry.lock()) parts_.counters.add(Count::faults_waited);
   const EntryKind kind = entry.peek().kind();
   if (kind == EntryKind::resident) {

@@ -68,7 +68,8 @@ class FaultServer {
     static Outcome refused(const Error& why) noexcept { return {.failed = true, .error = why}; }
   };
 
-  Outcome attempt(RegionRecord& region, std::uint64_t index, RunPlan plan) noexcept;
+  Outcome attempt(RegionRecord& region, std::uint64_t index, RunPlan plan,
+                  page::Priority priority) noexcept;
   static Error out_of_frames(const RegionRecord& region, std::uint64_t index) noexcept;
   static Outcome stopped(int error, const char* doing, Address address) noexcept;
 

@@ -147,6 +147,7 @@ bool FaultServer::enter_carried(LockedRun& run, Outcome& outcome) noexcept {
     publish(run, i, parts_.pool.take_warm(parts_.cache->frame_at(warm, i), Holder::entry));
   }
   parts_.cache->end_run(warm, entered.pages);
+  if (parts_.cache->wants_window() && parts_.reclaimer != nullptr) parts_.reclaimer->wake();
   if (entered.pages == 0) return false;
   parts_.counters.add(Count::runs_moved);
   outcome = finish(run, entered.pages, 0);

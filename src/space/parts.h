@@ -20,8 +20,9 @@ namespace holdfast::space {
 // entry, reservation or staging buffer held; may wait. Task context.
 class MemoryRelief {
  public:
-  // Reclaims until about `frames` are free. False: nothing can leave any more.
-  [[nodiscard]] virtual bool relieve(std::uint32_t frames) noexcept = 0;
+  // Reclaims until about `frames` are free for that priority. False: there are none, and nothing
+  // can leave any more.
+  [[nodiscard]] virtual bool relieve(std::uint32_t frames, page::Priority priority) noexcept = 0;
 
  protected:
   ~MemoryRelief() = default;

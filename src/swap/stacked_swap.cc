@@ -9,6 +9,8 @@
 
 namespace holdfast::swap {
 namespace {
+constexpr std::uint32_t kPassesWithoutGain =
+    16;                                    // of compaction, after which it waits for a change
 constexpr std::size_t kBlocksMoved = 16;   // blocks of memory in one pass: 1 MiB
 constexpr std::size_t kClustersMoved = 4;  // clusters of a file in one pass: 1 MiB
 }  // namespace
@@ -61,11 +63,24 @@ void StackedSwap::put(SlotIndex slot) noexcept {
 void StackedSwap::load(std::span<LoadItem> items) noexcept {
   sync::check_may_wait();
   Reads reads;
-  for (LoadItem& item : items) {
-    load_one(item, reads);
+  for (const LoadItem& item : items) slots_.prefetch(item.slot);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (i + 1 < items.size()) prefetch_image(slots_.peek(items[i + 1].slot));
+    load_one(items[i], reads);
     if (reads.count == kReadItemsMax) run_reads(reads);
   }
   if (reads.count != 0) run_reads(reads);
+}
+
+// Brings all lines of an image in memory under way at once; read one by one they would be waited
+// for one by one.
+void StackedSwap::prefetch_image(Location location) const noexcept {
+  if (location.is_none()) return;
+  const std::byte* image = tiers_[location.tier()]->image_at(location.place());
+  if (image == nullptr) return;
+  for (std::uint32_t at = 0; at < location.length(); at += kPlaceUnit) {
+    __builtin_prefetch(image + at);
+  }
 }
 
 void StackedSwap::load_one(LoadItem& item, Reads& reads) noexcept {
@@ -80,6 +95,7 @@ void StackedSwap::load_one(LoadItem& item, Reads& reads) noexcept {
     reads.items[reads.count++] = {.location = location, .item = &item};
     return;
   }
+  prefetch_image(location);
   const bool decoded = codec_->decompress(location.encoding(), image, location.length(), item.page);
   slots_.unlock(item.slot, location);
   tier.count_loads(1);
@@ -158,14 +174,20 @@ bool StackedSwap::move(unsigned tier, Reason reason) noexcept {
   if (chosen == 0) return false;
 
   const auto bottom = static_cast<unsigned>(tiers_.size()) - 1;
+  const std::uint64_t held = from.stats().held_bytes;
   MoveSession session(tiers_, *codec_, slots_, tier, down ? tier + 1 : tier, down ? bottom : tier);
   for (std::uint32_t i = 0; i < chosen; ++i) from.visit(units[i], session);
   session.finish();
   for (std::uint32_t i = 0; i < chosen; ++i) from.restore(units[i]);
   if (down) written_back_.fetch_add(session.moved(), std::memory_order_relaxed);
   releases_.fetch_add(session.moved(), std::memory_order_release);
-  futile = session.moved() == 0 ? mark : 0;
-  return session.moved() != 0 && from.wants(reason);
+  // A cluster that is written anew next to others may need several passes until one less is held;
+  // where none has been after that, its images fill as much as before.
+  passes_without_gain_ = from.stats().held_bytes < held ? 0 : passes_without_gain_ + 1;
+  const bool gains = down || passes_without_gain_ < kPassesWithoutGain;
+  if (!gains) passes_without_gain_ = 0;
+  futile = session.moved() == 0 ? mark : (gains ? 0 : room_mark() + 1);
+  return session.moved() != 0 && gains && from.wants(reason);
 }
 
 bool StackedSwap::nearly_full() const noexcept {

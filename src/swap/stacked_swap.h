@@ -26,6 +26,7 @@ class StackedSwap final : public Swap, private ReadSink {
 
   void store(std::span<StoreItem> items, page::Priority priority) noexcept override;
   void load(std::span<LoadItem> items) noexcept override;
+  void prefetch(SlotIndex slot) const noexcept override { slots_.prefetch(slot); }
   base::Hash128 hash_of(SlotIndex slot) const noexcept override { return slots_.hash_of(slot); }
   void get(SlotIndex slot) noexcept override { slots_.get(slot); }
   void put(SlotIndex slot) noexcept override;
@@ -48,6 +49,7 @@ class StackedSwap final : public Swap, private ReadSink {
   explicit StackedSwap(sys::Machine& machine) noexcept : machine_(machine), slots_(machine) {}
   Expected<void> add_tiers(page::FramePool& pool, const SwapOptions& options);
 
+  void prefetch_image(Location location) const noexcept;
   void load_one(LoadItem& item, Reads& reads) noexcept;
   void run_reads(Reads& reads) noexcept;
   void arrived(const ReadItem& read, const std::byte* image) noexcept override;
@@ -67,6 +69,7 @@ class StackedSwap final : public Swap, private ReadSink {
   std::atomic<std::uint64_t> releases_{0};  // images freed or moved
   // The mover's own, for each reason: room_mark() + 1 when nothing could be moved; 0: some was.
   std::array<std::array<std::uint64_t, kTiersMax>, 2> futile_{};
+  std::uint32_t passes_without_gain_ = 0;  // the mover's own: of compaction, in a row
   std::atomic<std::uint64_t> hash_mismatches_{0}, written_back_{0}, incompressible_{0};
 };
 

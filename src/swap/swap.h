@@ -103,6 +103,10 @@ class Swap {
   // All device reads of one call are in flight together. May wait. Task context, no lock held.
   virtual void load(std::span<LoadItem> items) noexcept = 0;
 
+  // A hint that the slot will be loaded soon, given before the caller takes what it needs for that:
+  // slots lie scattered over memory, and a miss of all caches costs as much as a lock. Any context.
+  virtual void prefetch(SlotIndex slot) const noexcept = 0;
+
   // The hash kept with a slot. The caller holds a count of it. Any context.
   [[nodiscard]] virtual base::Hash128 hash_of(SlotIndex slot) const noexcept = 0;
   // One more holder of the slot / one less; the last frees its storage. Task context, lock rank

@@ -61,7 +61,10 @@ class AsyncIo {
   virtual void cancel(std::uint64_t id) noexcept = 0;
   // Takes completions, as many as are there and fit. None there: waits for one, for wake(), or for
   // timeout_ns (0: does not wait; kForever). May return none for no reason. May wait: no lock held.
-  virtual std::uint32_t reap(std::span<AsyncCompletion> out, std::uint64_t timeout_ns) noexcept = 0;
+  // least: a hint that so many are worth sleeping for, for a millisecond or so (wake() may be late
+  // by as much): a thread that is woken for each completion is woken dearly.
+  virtual std::uint32_t reap(std::span<AsyncCompletion> out, std::uint64_t timeout_ns,
+                             std::uint32_t least) noexcept = 0;
   static constexpr std::uint64_t kForever = ~std::uint64_t{0};
   // The reap() that waits now, or else the next one, returns at once. Any context.
   virtual void wake() noexcept = 0;

@@ -370,6 +370,8 @@ TEST_P(AioQueue, a_queue_with_a_thread_is_not_polled) {
     const AioRequest silent = AioRequest::read(ends.read, {&buffers[0], 1});
     ASSERT_TRUE(aio->submit({&silent, 1}));
     EXPECT_EQ(aio->poll(1, 1'000'000).value_or(9), 0u);
+    aio->cancel_all();  // before its descriptor is closed
+    EXPECT_TRUE(aio->wait_idle());
   }
 }
 

@@ -334,11 +334,7 @@ TEST_F(EngineBasic, no_memory_ever_shows_what_another_owner_left) {
     }
     std::vector<std::pair<std::byte*, unsigned>> blocks;
     for (unsigned order = 0; order <= 6; ++order) {
-      auto block = engine->allocate_pages(order);
-      if (!block) {  // free memory may lie in pieces until all that can leave has left
-        push_out(*engine);
-        block = engine->allocate_pages(order);
-      }
+      const auto block = engine->allocate_pages(order);
       ASSERT_TRUE(block) << block.error().message();
       for (std::uint64_t p = 0; p < 1U << order; ++p) {
         EXPECT_TRUE(page_is_zero(*block + p * kPageSize)) << "order " << order;
@@ -352,6 +348,25 @@ TEST_F(EngineBasic, no_memory_ever_shows_what_another_owner_left) {
     const Region after = map(*engine, kBudget);
     EXPECT_EQ(nonzero_pages(after, 0, kBudgetPages), 0u);
   }
+}
+
+TEST_F(EngineBasic, blocks_are_found_where_free_frames_lie_in_pieces) {
+  const Region region = map(*engine, 4 * kBudget);
+  std::mt19937_64 random(11);
+  write_pages(region, 0, 4 * kBudgetPages, 1);
+  for (int i = 0; i < 20000; ++i) {  // frames change hands until none has its neighbour for one
+    const std::uint64_t p = random() % (4 * kBudgetPages);
+    EXPECT_TRUE(page_holds(page_at(region, p), 1 + p));
+  }
+  std::vector<std::byte*> blocks;
+  for (int i = 0; i < 8; ++i) {
+    const auto block = engine->allocate_pages(3);
+    ASSERT_TRUE(block) << block.error().message();
+    blocks.push_back(*block);
+  }
+  for (std::byte* block : blocks) engine->free_pages(block, 3);
+  EXPECT_EQ(wrong_pages(region, 0, 4 * kBudgetPages, 1), 0u);
+  EXPECT_TRUE(all_is_well(*engine));
 }
 
 TEST_F(EngineBasic, blocks_keep_their_content_and_are_naturally_aligned) {

@@ -110,15 +110,7 @@ inline Region map(Engine& engine, std::uint64_t bytes, std::uint64_t capacity = 
   return {};
 }
 
-// check_all(), when everything has come to rest: the handler thread may still be letting go of the
-// rest of a run after it has woken whoever took the fault, and nobody is told when it has.
-[[nodiscard]] inline bool all_is_well(Engine& engine) {
-  for (int tries = 0; tries < 200; ++tries) {
-    if (engine.check_all()) return true;
-    std::this_thread::yield();
-  }
-  return false;
-}
+[[nodiscard]] inline bool all_is_well(Engine& engine) { return engine.check_all(); }
 
 // --- pages ---
 

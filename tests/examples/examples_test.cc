@@ -1,8 +1,10 @@
 // Runs the examples small: each checks its own result, and says so by its exit status.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 
 #include "support/run_program.h"
@@ -75,6 +77,36 @@ TEST(Examples, matrix_transposes_and_saves) {
   EXPECT_EQ(result.status, 0) << result.output;
   EXPECT_NE(result.output.find("transposed: 0 wrong cells of 2359296"), std::string::npos)
       << result.output;
+}
+
+TEST(Examples, copy_copies_four_budgets_byte_for_byte) {
+  const std::string from = testing::TempDir() + "holdfast-copy-" + std::to_string(::getpid());
+  const std::string to = from + ".copy";
+  {
+    std::ofstream file(from, std::ios::binary);
+    std::uint64_t word = 1;
+    for (int i = 0; i < (32 << 20) / 8 + 5; ++i) {
+      word = word * 6364136223846793005U + 1442695040888963407U;
+      const std::uint64_t part = word >> 40;  // compresses a little
+      file.write(reinterpret_cast<const char*>(&part), sizeof part);
+    }
+  }
+  const auto result = run_program("copy", from + " " + to + " --memory 8M");
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_NE(result.output.find("copied 33554472 bytes"), std::string::npos) << result.output;
+  EXPECT_EQ(result.output.find(" 0 pages evicted"), std::string::npos) << result.output;
+  std::ifstream left(from, std::ios::binary), right(to, std::ios::binary);
+  EXPECT_TRUE(std::equal(std::istreambuf_iterator<char>(left), std::istreambuf_iterator<char>(),
+                         std::istreambuf_iterator<char>(right), std::istreambuf_iterator<char>()));
+  std::filesystem::remove(from);
+  std::filesystem::remove(to);
+}
+
+TEST(Examples, copy_says_what_it_cannot_open) {
+  const auto result = run_program("copy", "/no/such/file /tmp/x");
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.output.find("/no/such/file"), std::string::npos) << result.output;
+  EXPECT_EQ(run_program("copy", "").status, 2);
 }
 
 }  // namespace

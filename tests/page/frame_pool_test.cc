@@ -99,6 +99,18 @@ TEST_F(FramePoolTest, every_frame_can_be_taken_once_and_only_once) {
   EXPECT_TRUE(pool->check());
 }
 
+TEST_F(FramePoolTest, new_memory_is_refused_before_pages_that_come_back_and_those_before_reclaim) {
+  make(64, {.min = 8, .low = 16, .high = 32});
+  int taken = 0;
+  for (const Priority priority : {Priority::fresh, Priority::normal, Priority::reclaim}) {
+    while (take_one(priority) != nullptr) ++taken;
+    EXPECT_EQ(pool->free_count(), pool->kept_from(priority));
+  }
+  EXPECT_EQ(taken, 64);
+  EXPECT_GT(pool->kept_from(Priority::fresh), pool->kept_from(Priority::normal));
+  EXPECT_GT(pool->kept_from(Priority::normal), pool->kept_from(Priority::reclaim));
+}
+
 TEST_F(FramePoolTest, a_short_reservation_gets_what_there_is) {
   make(16);
   Reservation reservation = pool->reserve(64, Priority::normal);

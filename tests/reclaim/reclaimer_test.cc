@@ -123,10 +123,10 @@ TEST_F(ReclaimTest, relief_says_when_nothing_can_leave_and_when_it_can_again) {
     ++held;
   }
   EXPECT_EQ(held, pinned);
-  EXPECT_FALSE(reclaimer->relieve(1));
+  EXPECT_FALSE(reclaimer->relieve(1, page::Priority::normal));
   EXPECT_TRUE(reclaimer->stalled());
   for (page::Page* page : taken) pool->free_pages(*page, 0);
-  EXPECT_TRUE(reclaimer->relieve(1));
+  EXPECT_TRUE(reclaimer->relieve(1, page::Priority::normal));
   EXPECT_FALSE(reclaimer->stalled());
   for (std::uint64_t p = 0; p < 512; ++p) {
     if (kind(region, p) == EntryKind::resident) space->unpin(region.address_of(p), 1);

@@ -15,7 +15,7 @@ namespace holdfast::space::test {
 // Makes no room, and counts who asked for some.
 class NoRelief final : public MemoryRelief {
  public:
-  bool relieve(std::uint32_t) noexcept override {
+  bool relieve(std::uint32_t, page::Priority) noexcept override {
     ++asked;
     return false;
   }

@@ -23,6 +23,8 @@ constexpr unsigned kEntriesMax = 1024;   // a batch is submitted in pieces of th
 constexpr int kSubmitRetriesMax = 1000;  // EAGAIN: the kernel is short of memory
 // How long a reaper waits at most while entries are left over: it tries to submit them again.
 constexpr std::uint64_t kLeftOverNs = 1'000'000;
+// How long it waits at most for several completions: some may never come.
+constexpr std::uint64_t kSeveralNs = 1'000'000;
 
 Error ring_error(int os_errno) noexcept {
   const bool refused = os_errno == EPERM || os_errno == EACCES;
@@ -150,49 +152,52 @@ void RingAsync::cancel(std::uint64_t id) noexcept {
   flush();
 }
 
-std::uint32_t RingAsync::reap(std::span<AsyncCompletion> out, std::uint64_t timeout_ns) noexcept {
+std::uint32_t RingAsync::reap(std::span<AsyncCompletion> out, std::uint64_t timeout_ns,
+                              std::uint32_t least) noexcept {
   if (left_over_.load(std::memory_order_relaxed)) {
     timeout_ns = std::min(timeout_ns, kLeftOverNs);
     const sync::MutexGuard guard(mutex_);
     flush();
   }
-  const std::uint32_t taken = take(out);
-  if (taken != 0 || timeout_ns == 0) return taken;
-  wait(timeout_ns);
-  return take(out);
+  bool woken = false;
+  const std::uint32_t taken = take(out, woken);
+  if (taken >= least || timeout_ns == 0 || woken) return taken;
+  if (taken != 0) timeout_ns = std::min(timeout_ns, kSeveralNs);
+  wait(timeout_ns, std::min<std::uint32_t>(least, static_cast<std::uint32_t>(out.size())) - taken);
+  return taken + take(out.subspan(taken), woken);
 }
 
-void RingAsync::wait(std::uint64_t timeout_ns) noexcept {
+void RingAsync::wait(std::uint64_t timeout_ns, std::uint32_t least) noexcept {
   sync::check_none_held();
   io_uring_cqe* first = nullptr;
   // Whatever it returns: whether something is there is seen by looking.
-  if (timeout_ns == kForever) {
+  if (timeout_ns == kForever && least <= 1) {
     (void)io_uring_wait_cqe(&ring_, &first);
     return;
   }
+  if (least > 1) timeout_ns = std::min(timeout_ns, kSeveralNs);
   constexpr std::uint64_t kSecond = 1'000'000'000;
   __kernel_timespec limit{.tv_sec = static_cast<std::int64_t>(timeout_ns / kSecond),
                           .tv_nsec = static_cast<long long>(timeout_ns % kSecond)};
-  (void)io_uring_wait_cqe_timeout(&ring_, &first, &limit);
+  (void)io_uring_wait_cqes(&ring_, &first, std::max(least, 1U), &limit, nullptr);
 }
 
-std::uint32_t RingAsync::take(std::span<AsyncCompletion> out) noexcept {
+std::uint32_t RingAsync::take(std::span<AsyncCompletion> out, bool& woken) noexcept {
   std::uint32_t taken = 0;
-  bool wakes = false;
   while (taken < out.size()) {
     io_uring_cqe* entry = nullptr;
     if (io_uring_peek_cqe(&ring_, &entry) != 0 || entry == nullptr) break;
     const std::uint64_t id = io_uring_cqe_get_data64(entry);
     const int result = entry->res;
     io_uring_cqe_seen(&ring_, entry);
-    wakes = wakes || id == kWakeId;
+    woken = woken || id == kWakeId;
     if (id < kCancelId) out[taken++] = {.id = id, .result = result};
   }
-  if (wakes) woken();
+  if (woken) rearm_wake();
   return taken;
 }
 
-void RingAsync::woken() noexcept {
+void RingAsync::rearm_wake() noexcept {
   std::uint64_t count = 0;
   [[maybe_unused]] const ssize_t got = ::read(wake_fd_, &count, sizeof count);
   const sync::MutexGuard guard(mutex_);

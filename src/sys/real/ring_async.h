@@ -25,7 +25,8 @@ class RingAsync final : public AsyncIo {
 
   void submit(std::span<const AsyncRequest> requests) noexcept override;
   void cancel(std::uint64_t id) noexcept override;
-  std::uint32_t reap(std::span<AsyncCompletion> out, std::uint64_t timeout_ns) noexcept override;
+  std::uint32_t reap(std::span<AsyncCompletion> out, std::uint64_t timeout_ns,
+                     std::uint32_t least) noexcept override;
   void wake() noexcept override;
   [[nodiscard]] const char* description() const noexcept override { return "io_uring"; }
 
@@ -36,9 +37,9 @@ class RingAsync final : public AsyncIo {
   void flush() noexcept HF_REQUIRES(mutex_);
   void prepare(const AsyncRequest& request) noexcept HF_REQUIRES(mutex_);
   void arm_wake() noexcept HF_REQUIRES(mutex_);
-  std::uint32_t take(std::span<AsyncCompletion> out) noexcept;
-  void woken() noexcept;
-  void wait(std::uint64_t timeout_ns) noexcept;
+  std::uint32_t take(std::span<AsyncCompletion> out, bool& woken) noexcept;
+  void rearm_wake() noexcept;
+  void wait(std::uint64_t timeout_ns, std::uint32_t least) noexcept;
 
   sync::Mutex<sync::Rank::device> mutex_;
   io_uring ring_{};  // its submission side is the lock's, its completion side the reaper's

@@ -105,8 +105,10 @@ class Ring {
   }
 
   // An interrupted or short transfer is continued plainly: it is rare, and its end tells the error.
+  // ECANCELED too: nobody here cancels, but where a signal is pending the kernel may fail to start
+  // the worker thread that a request needs, and then cancels the request.
   static int finish(int fd, const IoRequest& request, int outcome, IoDirection direction) noexcept {
-    if (outcome == -EINTR || outcome == -EAGAIN) {
+    if (outcome == -EINTR || outcome == -EAGAIN || outcome == -ECANCELED) {
       return transfer_plainly(fd, request, 0, direction);
     }
     if (outcome < 0) return -outcome;

@@ -259,7 +259,8 @@ void ThreadAsync::unpark(std::size_t polled) noexcept {
 
 // --- completions ---
 
-std::uint32_t ThreadAsync::reap(std::span<AsyncCompletion> out, std::uint64_t timeout_ns) noexcept {
+std::uint32_t ThreadAsync::reap(std::span<AsyncCompletion> out, std::uint64_t timeout_ns,
+                                std::uint32_t /*least*/) noexcept {
   const auto take = [&]() noexcept {
     const sync::MutexGuard guard(mutex_);
     std::uint32_t taken = 0;

@@ -31,7 +31,8 @@ class ThreadAsync final : public AsyncIo {
 
   void submit(std::span<const AsyncRequest> requests) noexcept override;
   void cancel(std::uint64_t id) noexcept override;
-  std::uint32_t reap(std::span<AsyncCompletion> out, std::uint64_t timeout_ns) noexcept override;
+  std::uint32_t reap(std::span<AsyncCompletion> out, std::uint64_t timeout_ns,
+                     std::uint32_t least) noexcept override;
   void wake() noexcept override;
   [[nodiscard]] const char* description() const noexcept override { return "threads"; }
 

@@ -51,7 +51,8 @@ void SimAsync::cancel(std::uint64_t id) noexcept {
   signal(work_);
 }
 
-std::uint32_t SimAsync::reap(std::span<AsyncCompletion> out, std::uint64_t timeout_ns) noexcept {
+std::uint32_t SimAsync::reap(std::span<AsyncCompletion> out, std::uint64_t timeout_ns,
+                             std::uint32_t /*least*/) noexcept {
   core_.scheduler.point();
   const std::uint32_t seen = events_.load();
   const auto take = [&]() noexcept {

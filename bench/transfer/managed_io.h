@@ -1,5 +1,5 @@
 // Our side of the aio comparisons: O_DIRECT transfers of 4 KiB at random places of a file, into and
-// out of random pages of managed memory, `depth` in flight.
+// out of pages of managed memory, `depth` in flight.
 #pragma once
 
 #include <holdfast/holdfast.h>
@@ -14,6 +14,10 @@
 #include "workload.h"
 
 namespace holdfast::bench {
+
+// Which pages are transferred: one for each transfer in flight, as fio has it, or any of the
+// memory.
+enum IoPart : unsigned { kOwnPages, kAnyPages };
 
 struct IoScene {
   std::string path;
@@ -44,7 +48,7 @@ class ManagedIo final : public Worker {
     Buffer buffer;
   };
   static void on_complete(const AioCompletion& done, void* slot) noexcept;
-  Result<void> submit(const std::uint32_t* slots, std::size_t count);
+  Result<void> submit(const std::uint32_t* slots, std::size_t count, unsigned part);
 
   IoScene scene_;
   std::uint64_t resident_bytes_;

@@ -1,12 +1,12 @@
-#include "aio/managed_io.h"
+#include "transfer/managed_io.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <utility>
 
-#include "aio/disk_file.h"
 #include "paging/engine_side.h"
+#include "transfer/disk_file.h"
 
 namespace holdfast::bench {
 
@@ -48,12 +48,13 @@ void ManagedIo::on_complete(const AioCompletion& done, void* context) noexcept {
   self.idle_[self.idle_count_++] = static_cast<std::uint32_t>(&slot - self.slots_.data());
 }
 
-Result<void> ManagedIo::submit(const std::uint32_t* slots, std::size_t count) {
+Result<void> ManagedIo::submit(const std::uint32_t* slots, std::size_t count, unsigned part) {
   std::array<AioRequest, kDepthMost> requests;
   for (std::size_t i = 0; i < count; ++i) {
     Slot& slot = slots_[slots[i]];
-    slot.buffer = {region_.data() + random_.below(scene_.memory_bytes / kPageBytes) * kPageBytes,
-                   kPageBytes};
+    const std::uint64_t page =
+        part == kOwnPages ? slots[i] : random_.below(scene_.memory_bytes / kPageBytes);
+    slot.buffer = {region_.data() + page * kPageBytes, kPageBytes};
     const std::uint64_t offset = random_.below(scene_.file_bytes / kPageBytes) * kPageBytes;
     requests[i] = scene_.writes ? AioRequest::write(fd_, {&slot.buffer, 1}, offset)
                                 : AioRequest::read(fd_, {&slot.buffer, 1}, offset);
@@ -65,7 +66,7 @@ Result<void> ManagedIo::submit(const std::uint32_t* slots, std::size_t count) {
   return {};
 }
 
-Result<double> ManagedIo::round(unsigned) {
+Result<double> ManagedIo::round(unsigned part) {
   completed_ = failed_ = 0;
   idle_count_ = 0;
   std::array<std::uint32_t, kDepthMost> ready;
@@ -74,7 +75,7 @@ Result<double> ManagedIo::round(unsigned) {
   const double start = now_seconds();
   double now = start;
   while (now - start < scene_.seconds) {
-    if (auto accepted = submit(ready.data(), count); !accepted) {
+    if (auto accepted = submit(ready.data(), count, part); !accepted) {
       return std::unexpected(accepted.error());
     }
     if (auto polled = aio_->poll(1); !polled) return engine_trouble(polled.error());

@@ -12,7 +12,8 @@ namespace holdfast::bench {
 
 class DiskFile {
  public:
-  // Makes and fills it with bytes that no device compresses away. The name goes with the object.
+  // Makes and fills it with the content of a Workload, so that what is read from it compresses as
+  // the other comparisons' pages do. The name goes with the object.
   [[nodiscard]] static Result<std::unique_ptr<DiskFile>> create(const std::string& directory,
                                                                 std::uint64_t bytes);
   ~DiskFile();

@@ -1,4 +1,4 @@
-#include "aio/disk_file.h"
+#include "transfer/disk_file.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -16,11 +16,11 @@ Result<std::unique_ptr<DiskFile>> DiskFile::create(const std::string& directory,
   const int fd = mkostemp(path.data(), O_CLOEXEC);
   if (fd < 0) return system_trouble("make " + path);
   std::unique_ptr<DiskFile> file(new DiskFile(path, bytes));
-  std::vector<std::uint64_t> piece((1 << 20) / sizeof(std::uint64_t));
-  Random random(bytes);
-  for (std::uint64_t done = 0; done < bytes; done += 1 << 20) {
-    for (std::uint64_t& word : piece) word = random.next();
-    if (write(fd, piece.data(), 1 << 20) != 1 << 20) {
+  constexpr std::uint64_t kPiece = 1 << 20;
+  std::vector<std::byte> piece(kPiece);
+  for (std::uint64_t done = 0; done < bytes; done += kPiece) {
+    Workload(piece.data(), 0, kPiece / kPageBytes, done + 1).fill();
+    if (write(fd, piece.data(), kPiece) != long{kPiece}) {
       auto trouble = system_trouble("fill " + path);
       close(fd);
       return trouble;

@@ -297,6 +297,28 @@ TEST_F(SimAioCase, a_stream_gives_what_it_is_fed_until_it_ends) {
   });
 }
 
+// What the story relies on: a transfer into memory that nobody holds does not pass unseen.
+TEST_F(SimAioCase, a_device_aborts_where_a_page_is_not_held) {
+  const auto transfer_unpinned = [this] {
+    on_machine([](SimMachine& machine, Region& region, Aio&) {
+      const std::vector<std::byte> content(kPageSize, std::byte{9});
+      auto io = machine.open_async_io({});
+      const sys::IoPart part{.data = region.data(), .bytes = kPageSize};
+      const sys::AsyncRequest request{.id = 1,
+                                      .kind = sys::AsyncKind::read,
+                                      .fd = machine.open_device_file(content),
+                                      .offset = 0,
+                                      .parts = &part,
+                                      .count = 1};
+      (*io)->submit({&request, 1});
+      sys::AsyncCompletion done;
+      while ((*io)->reap({&done, 1}, sys::AsyncIo::kForever, 1) == 0) {
+      }
+    });
+  };
+  EXPECT_DEATH(transfer_unpinned(), "page != nullptr");
+}
+
 TEST_F(SimAioCase, an_unknown_descriptor_is_an_error_of_the_completion) {
   on_machine([](SimMachine&, Region& region, Aio& aio) {
     const Buffer in(region.data(), kPageSize);

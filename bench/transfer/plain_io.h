@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "aio/managed_io.h"
+#include "transfer/managed_io.h"
 #include "worker_process.h"
 
 namespace holdfast::bench {

@@ -1,13 +1,13 @@
-#include "aio/plain_io.h"
+#include "transfer/plain_io.h"
 
 #include <fmt/format.h>
 #include <liburing.h>
 #include <unistd.h>
 
-#include "aio/disk_file.h"
 #include "kernel_peer/text_file.h"
 #include "plain_memory.h"
 #include "scene.h"
+#include "transfer/disk_file.h"
 
 namespace holdfast::bench {
 namespace {

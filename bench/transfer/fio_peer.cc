@@ -1,4 +1,4 @@
-#include "aio/fio_peer.h"
+#include "transfer/fio_peer.h"
 
 #include <fmt/format.h>
 

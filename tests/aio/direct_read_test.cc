@@ -1,0 +1,144 @@
+// Direct reads into memory that comes and goes: reclaim evicts what it can, regions are unmapped
+// with reads in flight, and every byte is as the file has it.
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "aio/real_aio.h"
+#include "support/seed.h"
+
+namespace holdfast::aio::test {
+namespace {
+
+// Page p of the file holds kKey + p. Most reads go to a region of three times the budget, where
+// they are looked at again later; the others to a region that is unmapped at once.
+class DirectReads : public testing::TestWithParam<AioBackend> {
+ protected:
+  static constexpr std::uint64_t kKey = 5000, kFilePages = 1024, kDepth = 32;
+  static constexpr std::uint64_t kRegionPages = 3 * kBudget / kPageSize;
+  static constexpr std::uint64_t kNothing = ~std::uint64_t{0};
+
+  struct Slot {
+    std::byte* page = nullptr;  // where it reads to; null: nowhere
+    std::uint64_t file_page = 0;
+    bool keeps = false;  // into the large region
+    std::atomic<bool> busy{false};
+  };
+
+  void SetUp() override {
+    wrong_at_landing = failed = 0;
+    engine = make_engine(small_options());
+    ASSERT_NE(engine, nullptr);
+    file = make_file(O_DIRECT);
+    fill_file(file, kFilePages, kKey);
+    region = map(*engine, kRegionPages * kPageSize);
+    aio = make_aio(*engine, {.backend = GetParam(), .queue_limit = kDepth});
+    ASSERT_NE(aio, nullptr);
+  }
+
+  // With the buffer still pinned: what the file has stands there.
+  static void on_complete(const AioCompletion& done, void* context) noexcept {
+    auto& slot = *static_cast<Slot*>(context);
+    failed += done.is_whole() ? 0 : 1;
+    wrong_at_landing += page_holds(slot.page, kKey + slot.file_page) ? 0 : 1;
+    slot.busy = false;
+  }
+
+  // Its read is over: what stands there from now on is known.
+  void settle(Slot& slot) {
+    if (slot.page != nullptr && slot.keeps) {
+      holds[static_cast<std::uint64_t>(slot.page - region.data()) / kPageSize] = slot.file_page;
+    }
+    slot.page = nullptr;
+  }
+
+  // False: another read has the page, or has had it and is not settled.
+  bool choose_page(Slot& slot) {
+    const std::uint64_t at = chance() % kRegionPages;
+    std::byte* const page = page_at(region, at);
+    if (std::ranges::any_of(slots, [&](const Slot& s) { return s.page == page; })) return false;
+    slot.page = page;
+    if (holds[at] != kNothing) {  // it has been out and in since
+      ++looked;
+      wrong_later += page_holds(page, kKey + holds[at]) ? 0 : 1;
+    }
+    holds[at] = kNothing;
+    return true;
+  }
+
+  // Submits a read of the slot's, if it finds a place for it.
+  void read(Slot& slot) {
+    settle(slot);
+    slot.keeps = chance() % 16 != 0;
+    Region passing;
+    if (slot.keeps) {
+      if (!choose_page(slot)) return;
+    } else {
+      passing = map(*engine, 4 * kPageSize);
+      slot.page = page_at(passing, chance() % 4);
+    }
+    slot.file_page = chance() % kFilePages;
+    slot.busy = true;
+    const Buffer in(slot.page, kPageSize);
+    AioRequest request = AioRequest::read(file, {&in, 1}, slot.file_page * kPageSize);
+    request.on_complete = on_complete;
+    request.context = &slot;
+    const auto accepted = aio->submit_waiting({&request, 1});
+    ASSERT_TRUE(accepted) << accepted.error().message();
+    ++submitted;
+    if (!passing) return;
+    EXPECT_TRUE(passing.unmap());
+    ++unmapped;
+  }
+
+  std::uint64_t chance() {
+    random = random * 6364136223846793005U + 1442695040888963407U;
+    return random >> 33;
+  }
+
+  static inline std::atomic<std::uint64_t> wrong_at_landing, failed;
+  std::unique_ptr<Engine> engine;
+  Descriptor file;
+  Region region;
+  std::unique_ptr<Aio> aio;
+  std::array<Slot, kDepth> slots;
+  std::vector<std::uint64_t> holds = std::vector<std::uint64_t>(kRegionPages, kNothing);
+  std::uint64_t random = 0, submitted = 0, looked = 0, unmapped = 0, wrong_later = 0;
+};
+
+TEST_P(DirectReads, land_whole_in_memory_that_is_evicted_and_unmapped) {
+  random = tests::test_seed();
+  HF_SEED_TRACE(random);
+  const std::uint64_t reads = std::max<std::uint64_t>(tests::seed_count(100'000), 1000);
+  std::atomic<bool> over{false};
+  std::thread evictor([&] {
+    while (!over) (void)engine->reclaim(64);
+  });
+  while (submitted < reads && !HasFailure()) {
+    for (Slot& slot : slots) {
+      if (!slot.busy) read(slot);
+    }
+  }
+  EXPECT_TRUE(aio->wait_idle());
+  over = true;
+  evictor.join();
+  EXPECT_EQ(failed, 0u);
+  EXPECT_EQ(wrong_at_landing, 0u);
+  EXPECT_EQ(wrong_later, 0u);
+  EXPECT_GT(looked, reads / 10);
+  EXPECT_GT(unmapped, reads / 100);
+  EXPECT_GT(engine->stats().evicted_written, reads / 100);
+  aio.reset();
+  EXPECT_EQ(engine->stats().pins, 0u);
+  EXPECT_TRUE(all_is_well(*engine));
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, DirectReads,
+                         testing::Values(AioBackend::ring, AioBackend::threads), [](const auto& p) {
+                           return p.param == AioBackend::ring ? "ring" : "threads";
+                         });
+
+}  // namespace
+}  // namespace holdfast::aio::test
