@@ -124,6 +124,8 @@ int main(int argc, char** argv) {
   holdfast::bench::add_first_touch(registry);
   holdfast::bench::add_threads(registry);
   holdfast::bench::add_footprint(registry);
+  holdfast::bench::add_freeing(registry);
+  holdfast::bench::add_capture(registry);
   holdfast::bench::add_pins(registry);
   holdfast::bench::add_aio(registry);
   holdfast::bench::add_first_writes(registry);

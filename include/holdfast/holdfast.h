@@ -2,6 +2,7 @@
 #pragma once
 
 #include "holdfast/aio.h"
+#include "holdfast/capture.h"
 #include "holdfast/context.h"
 #include "holdfast/engine.h"
 #include "holdfast/error.h"

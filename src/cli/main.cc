@@ -1,13 +1,14 @@
 // The `holdfast` command. Each flag is defined once, here.
 //
 // Exit status: 0 success, 1 the answer is no (doctor: no engine can run; image: not sound, or not
-// whole), 2 wrong usage.
+// whole; grab: frames were lost or the source failed), 2 wrong usage.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "cli/doctor.h"
+#include "cli/grab.h"
 #include "cli/image_command.h"
 
 namespace {
@@ -93,6 +94,10 @@ int main(int argc, char** argv) {
 
   ImageFlags image_flags;
   const ImageCommands image_commands = add_image_commands(app, image_flags);
+  holdfast::cli::GrabCommand grab;
+  CLI::App* const grab_command =
+      app.add_subcommand("grab", "Record a stream of raw frames through a ring larger than memory");
+  holdfast::cli::declare(*grab_command, grab);
 
   try {
     app.parse(argc, argv);
@@ -102,5 +107,6 @@ int main(int argc, char** argv) {
   if (*doctor_command) return doctor(json);
   if (*image_commands.info) return image_info(image_flags);
   if (*image_commands.verify) return image_verify(image_flags);
+  if (*grab_command) return holdfast::cli::run(grab);
   return kUsage;
 }

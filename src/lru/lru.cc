@@ -129,18 +129,21 @@ bool Lru::unlink(std::uint32_t index) noexcept {
 
 void Lru::absorb() noexcept {
   const std::span<Page> pages = pool_.pages();
-  // The stack gives the youngest first; turn the chain round before linking it.
+  // The stack gives the youngest first; turn the chain round before linking it. The chain is ours
+  // alone: links are loaded and stored, as exchanges would cost more than all the rest.
   std::uint32_t oldest = base::kNoLink;
   std::uint32_t count = 0;
   for (std::uint32_t i = intake_.take_all(); i != base::kNoLink; ++count) {
-    const std::uint32_t next =
-        Page::Links::next(pages[i]).exchange(oldest, std::memory_order_relaxed);
+    std::atomic<std::uint32_t>& link = Page::Links::next(pages[i]);
+    const std::uint32_t next = link.load(std::memory_order_relaxed);
+    link.store(oldest, std::memory_order_relaxed);
     oldest = i;
     i = next;
   }
   for (std::uint32_t i = oldest; i != base::kNoLink;) {
-    const std::uint32_t next =
-        Page::Links::next(pages[i]).exchange(base::kNoLink, std::memory_order_relaxed);
+    std::atomic<std::uint32_t>& link = Page::Links::next(pages[i]);
+    const std::uint32_t next = link.load(std::memory_order_relaxed);
+    link.store(base::kNoLink, std::memory_order_relaxed);
     HF_DCHECK2(pages[i].lru_list() == LruList::pending, i, pages[i].lru_list());
     active_.push_back(i);
     pages[i].set_lru_list(LruList::active);

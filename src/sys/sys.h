@@ -4,3 +4,4 @@
 #include "sys/byte_store.h"
 #include "sys/machine.h"
 #include "sys/probe.h"
+#include "sys/streams.h"

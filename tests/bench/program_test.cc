@@ -15,12 +15,26 @@ using tests::run_program;
 TEST(Program, the_list_has_every_comparison) {
   const auto result = run_program("holdfast-bench", "--list");
   EXPECT_EQ(result.status, 0) << result.output;
-  for (const char* name :
-       {"paging/zram/random-read ", "paging/zram/random-write ", "paging/zram/sequential ",
-        "paging/zram/random-read-pinned ", "paging/file/random-read ", "paging/file/random-write ",
-        "paging/file/sequential ", "paging/hit ", "paging/first-touch ", "paging/threads ",
-        "paging/metadata ", "paging/map-1T ", "pin/resident ", "aio/read ", "aio/write ",
-        "aio/pressure "}) {
+  for (const char* name : {"paging/zram/random-read ",
+                           "paging/zram/random-write ",
+                           "paging/zram/sequential ",
+                           "paging/zram/random-read-pinned ",
+                           "paging/file/random-read ",
+                           "paging/file/random-write ",
+                           "paging/file/sequential ",
+                           "paging/hit ",
+                           "paging/first-touch ",
+                           "paging/threads ",
+                           "paging/metadata ",
+                           "paging/map-1T ",
+                           "free/owner ",
+                           "free/churn/lock ",
+                           "free/churn/linux24 ",
+                           "pin/resident ",
+                           "aio/read ",
+                           "aio/write ",
+                           "aio/pressure ",
+                           "capture/rate "}) {
     EXPECT_NE(result.output.find(name), std::string::npos) << name;
   }
 }
