@@ -4,11 +4,13 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -23,6 +25,24 @@ constexpr int kBacklog = 511;
 constexpr int kEventsAtOnce = 128;
 constexpr int kAcceptAtOnce = 64;
 
+// Descriptors that are no clients: the engine's, standard streams, the listener.
+constexpr std::size_t kOtherDescriptors = 64;
+
+// How many clients there are descriptors for, after asking for as many as may be needed. A client
+// that could not be accepted would be announced by epoll again and again.
+std::size_t clients_most() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return kClientsMost;
+  const rlim_t wanted = kClientsMost + kOtherDescriptors;
+  if (limit.rlim_cur < wanted) {
+    limit.rlim_cur = std::min(wanted, limit.rlim_max);
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  const std::size_t most = limit.rlim_cur;
+  return std::clamp<std::size_t>(most, kOtherDescriptors + 1, wanted) - kOtherDescriptors;
+}
+
 std::string trouble(const std::string& doing) { return doing + ": " + std::strerror(errno); }
 
 }  // namespace
@@ -36,6 +56,7 @@ Server::~Server() {
 }
 
 std::string Server::listen() {
+  clients_most_ = clients_most();
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   if (epoll_ < 0) return trouble("epoll_create1");
   const bool on_path = !service_.settings.unix_socket.empty();
@@ -134,7 +155,7 @@ void Server::accept_clients() {
     const int socket = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (socket < 0) return;
     ++service_.counters.connections;
-    if (connections_.size() == kClientsMost) {
+    if (connections_.size() >= clients_most_) {
       ++service_.counters.rejected;
       constexpr std::string_view kFull = "-ERR max number of clients reached\r\n";
       (void)send(socket, kFull.data(), kFull.size(), MSG_NOSIGNAL);

@@ -41,6 +41,7 @@ class Server {
   Interpreter interpreter_;
   std::unordered_map<int, std::unique_ptr<Connection>> connections_;  // by socket
   std::string where_;
+  std::size_t clients_most_ = 0;
   int listener_ = -1;
   int epoll_ = -1;
   int signals_ = -1;
