@@ -1,12 +1,13 @@
 // kv: a key-value server whose data may be larger than its memory. It speaks the protocol of
 // Redis, so that redis-cli and redis-benchmark drive it.
 //
-//     kv [--memory 64M] [--port 6379] [--bind 127.0.0.1] [--unixsocket PATH]
+//     kv [--memory 64M] [--dir DIR] [--port 6379] [--bind 127.0.0.1] [--unixsocket PATH]
 //
 // request_reader, reply       bytes to requests, replies to bytes
 // commands                    what each request does
 // table, heap, database       keys and values, all in one region of the engine
 // connection, server          sockets
+// persistence                 BGSAVE, and the start from what it saved
 // reserve                     what happens when memory and swap are full
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -43,14 +44,23 @@ std::uint64_t default_capacity(std::uint64_t swap_limit) {
 }
 
 int serve(const kv::Settings& settings, holdfast::Engine& engine, kv::Reserve& reserve) {
-  auto database = kv::Database::create(engine, settings.capacity);
+  kv::Persistence persistence(engine, settings.directory);
+  auto restored = persistence.restore(settings.capacity);
+  if (!restored) return complain(restored.error().message());
+  auto database = *restored ? kv::Database::open(engine, std::move(**restored))
+                            : kv::Database::create(engine, settings.capacity);
   if (!database) return complain(database.error().message());
-  kv::Service service{
-      .settings = settings, .engine = engine, .database = **database, .reserve = reserve};
+  kv::Service service{.settings = settings,
+                      .engine = engine,
+                      .database = **database,
+                      .persistence = persistence,
+                      .reserve = reserve};
   kv::Server server(service);
   if (const std::string error = server.listen(); !error.empty()) return complain(error);
-  std::printf("kv: %s; %llu MiB; ready to accept connections on %s\n", engine.description().c_str(),
-              static_cast<unsigned long long>(settings.memory >> 20), server.where().c_str());
+  std::printf("kv: %s; %llu MiB; %llu keys; ready to accept connections on %s\n",
+              engine.description().c_str(), static_cast<unsigned long long>(settings.memory >> 20),
+              static_cast<unsigned long long>((*database)->table().count()),
+              server.where().c_str());
   std::fflush(stdout);
   const std::string error = server.run();
   return error.empty() ? 0 : complain(error);
@@ -90,6 +100,9 @@ int main(int argc, char** argv) {
   size_option("--swap-limit", settings.swap_limit, "the most in the swap file (0: no limit)", "0");
   app.add_option("--swap-dir", settings.swap_directory, "where the swap file is")
       ->capture_default_str();
+  app.add_option("--dir", settings.directory,
+                 "where SAVE and BGSAVE keep the data, and the start finds it (default: nowhere)")
+      ->check(CLI::ExistingDirectory);
   app.add_option("--port", settings.port, "TCP port; 0: any that is free")->capture_default_str();
   app.add_option("--bind", settings.address, "IPv4 address to listen on")->capture_default_str();
   app.add_option("--unixsocket", settings.unix_socket, "listen on this path, not on a port");

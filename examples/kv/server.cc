@@ -14,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 
 #include "bounds.h"
@@ -64,7 +65,10 @@ std::string Server::listen() {
     return error;
   }
   if (::listen(listener_, kBacklog) != 0) return trouble("listen on " + where_);
-  if (!watch(listener_, EPOLLIN, true)) return trouble("epoll_ctl");
+  if (!watch(listener_, EPOLLIN, true) ||
+      !watch(service_.persistence.ended_event(), EPOLLIN, true)) {
+    return trouble("epoll_ctl");
+  }
   return watch_signals();
 }
 
@@ -140,13 +144,27 @@ std::string Server::run() {
     if (ready < 0 && errno != EINTR) return trouble("epoll_wait");
     for (int i = 0; i < ready; ++i) {
       const epoll_event& event = events[static_cast<std::size_t>(i)];
-      if (event.data.fd == signals_) return {};
+      if (event.data.fd == signals_) return end_by_signal();
       if (event.data.fd == listener_) {
         accept_clients();
+      } else if (event.data.fd == service_.persistence.ended_event()) {
+        end_of_save();
       } else if (!serve(event.data.fd, event.events)) {
         return {};
       }
     }
+  }
+}
+
+std::string Server::end_by_signal() {
+  if (!service_.persistence.is_enabled()) return {};
+  const auto saved = service_.persistence.save(service_.database.region());
+  return saved ? std::string() : "the data could not be saved: " + saved.error().message();
+}
+
+void Server::end_of_save() {
+  if (const auto saved = service_.persistence.finish(); !saved) {
+    std::fprintf(stderr, "kv: BGSAVE failed: %s\n", saved.error().message().c_str());
   }
 }
 

@@ -23,14 +23,16 @@ class Server {
   [[nodiscard]] std::string listen();
   // "127.0.0.1:6379" or the path of the socket; port 0 has become a real one.
   [[nodiscard]] const std::string& where() const { return where_; }
-  // Serves until SHUTDOWN comes, or SIGTERM or SIGINT, which have to be blocked in all threads.
-  // Error: one line.
+  // Serves until SHUTDOWN comes, or SIGTERM or SIGINT, which have to be blocked in all threads; at
+  // a signal it saves, if there is a place for it. Error: one line.
   [[nodiscard]] std::string run();
 
  private:
   [[nodiscard]] std::string listen_on_port();
   [[nodiscard]] std::string listen_on_path();
   [[nodiscard]] std::string watch_signals();
+  [[nodiscard]] std::string end_by_signal();
+  void end_of_save();
   bool watch(int descriptor, std::uint32_t events, bool is_new);
   void accept_clients();
   // False: SHUTDOWN.

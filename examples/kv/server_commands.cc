@@ -46,6 +46,8 @@ using Parameters = std::vector<std::pair<std::string_view, std::string>>;
 Parameters parameters_of(const Service& service) {
   return {{"appendonly", "no"},
           {"databases", "1"},
+          {"dbfilename", "kv.image"},
+          {"dir", service.settings.directory},
           {"maxmemory", std::to_string(service.settings.memory)},
           {"maxmemory-policy", "noeviction"},
           {"port", std::to_string(service.settings.port)},
@@ -100,9 +102,11 @@ class InfoText {
  public:
   explicit InfoText(std::string wanted) : wanted_(std::move(wanted)) {}
 
-  void section(const std::string& name) {
+  // True if the section is shown.
+  bool section(const std::string& name) {
     shown_ = wanted_.empty() || wanted_ == upper_case(name);
     if (shown_) text_ += (text_.empty() ? "# " : "\r\n# ") + name + "\r\n";
+    return shown_;
   }
   void line(const char* name, const std::string& value) {
     if (shown_) text_ += std::string(name) + ":" + value + "\r\n";
@@ -132,12 +136,13 @@ void describe_server(InfoText& info, const Service& service) {
   info.line("total_commands_processed", service.counters.commands);
 }
 
-void describe_memory(InfoText& info, const Service& service, const holdfast::Stats& stats) {
+void describe_memory(InfoText& info, const Service& service) {
   info.section("Memory");
   info.line("used_memory", service.database.heap().live());
   info.line("used_memory_touched", service.database.heap().top());
   info.line("maxmemory", service.settings.memory);
-  info.section("Holdfast");
+  if (!info.section("Holdfast")) return;
+  const holdfast::Stats stats = service.engine.stats();
   info.line("engine", service.engine.description());
   info.line("pages_resident", stats.pages_resident);
   info.line("pages_cached", stats.pages_cached);
@@ -147,13 +152,23 @@ void describe_memory(InfoText& info, const Service& service, const holdfast::Sta
   info.line("compressed_bytes", stats.compressed_bytes);
 }
 
+void describe_persistence(InfoText& info, const Persistence& persistence) {
+  if (!info.section("Persistence")) return;
+  info.line("loading", "0");
+  info.line("rdb_bgsave_in_progress", persistence.is_saving() ? "1" : "0");
+  info.line("rdb_last_save_time", static_cast<std::uint64_t>(persistence.last_save()));
+  info.line("rdb_last_bgsave_status", persistence.last_was_good() ? "ok" : "err");
+  info.line("rdb_last_bgsave_time_sec", static_cast<std::uint64_t>(persistence.last_duration()));
+}
+
 After info(Request& request) {
   std::string wanted = request.arguments.size() > 1 ? upper_case(request.arguments[1]) : "";
   if (wanted == "ALL" || wanted == "DEFAULT" || wanted == "EVERYTHING") wanted.clear();
   InfoText text(std::move(wanted));
   Service& service = request.service;
   describe_server(text, service);
-  describe_memory(text, service, service.engine.stats());
+  describe_memory(text, service);
+  describe_persistence(text, service.persistence);
   text.section("Keyspace");
   if (const auto keys = request.table().count(); keys != 0) {
     text.line("db0", "keys=" + std::to_string(keys) + ",expires=0,avg_ttl=0");
@@ -162,13 +177,58 @@ After info(Request& request) {
   return After::go_on;
 }
 
-After shutdown(Request&) { return After::shut_down; }
+After bgsave(Request& request) {
+  Service& service = request.service;
+  const auto begun = service.persistence.begin(service.database.region());
+  if (begun) {
+    request.reply.simple("Background saving started");
+  } else {
+    reply_error(request, begun.error());
+  }
+  return After::go_on;
+}
+
+After save(Request& request) {
+  Service& service = request.service;
+  if (service.persistence.is_saving()) {
+    request.reply.error("ERR Background save already in progress");
+  } else if (const auto saved = service.persistence.save(service.database.region()); !saved) {
+    reply_error(request, saved.error());
+  } else {
+    request.reply.ok();
+  }
+  return After::go_on;
+}
+
+After lastsave(Request& request) {
+  request.reply.integer(request.service.persistence.last_save());
+  return After::go_on;
+}
+
+// Saves first, where there is a place for it and nobody says NOSAVE; does not end if that fails.
+After shutdown(Request& request) {
+  const std::string how = request.arguments.size() > 1 ? upper_case(request.arguments[1]) : "";
+  if (request.arguments.size() > 2 || (!how.empty() && how != "SAVE" && how != "NOSAVE")) {
+    request.reply.error("ERR syntax error");
+    return After::go_on;
+  }
+  Service& service = request.service;
+  if (how == "NOSAVE" || (how.empty() && !service.persistence.is_enabled())) {
+    return After::shut_down;
+  }
+  const auto saved = service.persistence.save(service.database.region());
+  if (saved) return After::shut_down;
+  reply_error(request, saved.error());
+  return After::go_on;
+}
 
 constexpr std::array kCommands = {
-    Command{"PING", -1, false, ping},     Command{"ECHO", 2, false, echo},
-    Command{"SELECT", 2, false, select},  Command{"QUIT", -1, false, quit},
-    Command{"CONFIG", -2, false, config}, Command{"COMMAND", -1, false, command},
-    Command{"INFO", -1, false, info},     Command{"SHUTDOWN", -1, false, shutdown},
+    Command{"PING", -1, false, ping},        Command{"ECHO", 2, false, echo},
+    Command{"SELECT", 2, false, select},     Command{"QUIT", -1, false, quit},
+    Command{"CONFIG", -2, false, config},    Command{"COMMAND", -1, false, command},
+    Command{"INFO", -1, false, info},        Command{"SHUTDOWN", -1, false, shutdown},
+    Command{"SAVE", 1, false, save},         Command{"BGSAVE", -1, false, bgsave},
+    Command{"LASTSAVE", 1, false, lastsave},
 };
 
 }  // namespace

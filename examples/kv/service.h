@@ -7,6 +7,7 @@
 
 #include "database.h"
 #include "holdfast/holdfast.h"
+#include "persistence.h"
 #include "reserve.h"
 
 namespace kv {
@@ -19,6 +20,7 @@ struct Settings {
   std::string swap_directory = "/var/tmp";
   std::uint16_t port = 6379;
   std::string address = "127.0.0.1";
+  std::string directory;    // of the image; empty: nothing is saved
   std::string unix_socket;  // instead of the port, if it is not empty
 };
 
@@ -34,6 +36,7 @@ struct Service {
   const Settings& settings;
   holdfast::Engine& engine;
   Database& database;
+  Persistence& persistence;
   Reserve& reserve;
   Counters counters = {};
 };
