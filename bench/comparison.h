@@ -63,6 +63,7 @@ void add_threads(Registry& registry);      // paging/threads
 void add_footprint(Registry& registry);    // paging/metadata, paging/map-1T
 void add_pins(Registry& registry);         // pin/resident
 void add_aio(Registry& registry);          // aio/read, aio/write, aio/pressure
+void add_kv(Registry& registry);           // cow/kv, cow/save
 
 // The comparisons that `name` asks for: the one of that name, or all below it (paging/zram).
 [[nodiscard]] std::vector<const Comparison*> select(const Registry& registry,

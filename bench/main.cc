@@ -126,6 +126,7 @@ int main(int argc, char** argv) {
   holdfast::bench::add_footprint(registry);
   holdfast::bench::add_pins(registry);
   holdfast::bench::add_aio(registry);
+  holdfast::bench::add_kv(registry);
   if (command.list) {
     list(registry);
     return 0;

@@ -20,7 +20,7 @@ TEST(Program, the_list_has_every_comparison) {
         "paging/zram/random-read-pinned ", "paging/file/random-read ", "paging/file/random-write ",
         "paging/file/sequential ", "paging/hit ", "paging/first-touch ", "paging/threads ",
         "paging/metadata ", "paging/map-1T ", "pin/resident ", "aio/read ", "aio/write ",
-        "aio/pressure "}) {
+        "aio/pressure ", "cow/kv ", "cow/save "}) {
     EXPECT_NE(result.output.find(name), std::string::npos) << name;
   }
 }
