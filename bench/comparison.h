@@ -66,6 +66,7 @@ void add_aio(Registry& registry);           // aio/read, aio/write, aio/pressure
 void add_first_writes(Registry& registry);  // cow
 void add_freeing(Registry& registry);       // free/owner, free/churn
 void add_capture(Registry& registry);       // capture/rate
+void add_kv(Registry& registry);            // cow/kv, cow/save
 
 // The comparisons that `name` asks for: the one of that name, or all below it (paging/zram).
 [[nodiscard]] std::vector<const Comparison*> select(const Registry& registry,

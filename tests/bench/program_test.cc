@@ -34,7 +34,9 @@ TEST(Program, the_list_has_every_comparison) {
                            "aio/read ",
                            "aio/write ",
                            "aio/pressure ",
-                           "capture/rate "}) {
+                           "capture/rate ",
+                           "cow/kv ",
+                           "cow/save "}) {
     EXPECT_NE(result.output.find(name), std::string::npos) << name;
   }
 }
