@@ -34,10 +34,9 @@ enum class Errc : std::uint8_t {
   permission,         // the system refuses; `remedy` says which sysctl, device or capability
   unsupported,        // this kernel or build cannot do it
   busy,               // somebody holds what would have to change
-  cancelled,          // the caller's own callback said stop
   not_found,          // a file or directory that was named is not there
   would_block,        // it cannot be had without waiting, or a queue is full: try again later
-  cancelled,          // somebody asked for it to be cancelled before it was done
+  cancelled,          // somebody asked for it to stop before it was done
   timed_out,          // its time was up before it was done
   system,             // any other system call failure; os_errno says which
 };

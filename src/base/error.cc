@@ -32,8 +32,6 @@ const char* name(Errc code) noexcept {
       return "unsupported";
     case Errc::busy:
       return "busy";
-    case Errc::cancelled:
-      return "cancelled";
     case Errc::not_found:
       return "not_found";
     case Errc::would_block:

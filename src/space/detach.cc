@@ -130,7 +130,7 @@ Expected<void> AddressSpace::keep_from_source(RegionRecord& region, std::uint64_
   if (!region.source) return {};
   for (std::uint64_t at = first; at < end; at = (at / kLeafEntries + 1) * kLeafEntries) {
     while (!faults_.pay_for_leaf(region, at)) {
-      if (parts_.relief->relieve(1)) continue;
+      if (parts_.relief->relieve(1, page::Priority::normal)) continue;
       return fail({.code = Errc::out_of_memory,
                    .os_errno = ENOMEM,
                    .doing = "free memory of a region",
