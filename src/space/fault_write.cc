@@ -50,7 +50,9 @@ FaultServer::Outcome FaultServer::write(RegionRecord& region, std::uint64_t inde
   WriteRun run;
   run.region = &region;
   run.first = index;
-  run.wanted = plan.stride == 1 ? std::min(plan.pages, kWriteRunMax) : 1;
+  // The second fault in a row takes all that is left of its 64 KiB.
+  const bool in_a_row = plan.stride == 1 && plan.pages > 1;
+  run.wanted = in_a_row ? kWriteRunMax - static_cast<std::uint32_t>(index % kWriteRunMax) : 1;
   page::Reservation frames = parts_.pool.reserve(run.wanted, page::Priority::normal);
   Entry& entry = region.entry(index);
   if (entry.lock()) parts_.counters.add(Count::faults_waited);

@@ -49,6 +49,13 @@ Expected<std::uintptr_t> AddressSpace::pin(Address address, std::uint64_t length
          .limit = region == nullptr ? 0 : region->base + (region->page_count() << kPageShift),
          .remedy = "pin a range that lies inside one region"});
   }
+  if (region->read_only && terms.access == Access::write) {
+    return fail({.code = Errc::permission,
+                 .doing = "pin for writing",
+                 .what = "page of a snapshot, at address",
+                 .value = address,
+                 .remedy = "pin it for reading, or clone the snapshot"});
+  }
   const std::uint64_t first = region->index_of(address);
   const std::uint64_t end = region->index_of(last) + 1;
   if (terms.account == PinAccountId::general) return pin_pages(*region, first, end, terms);
