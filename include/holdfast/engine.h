@@ -93,17 +93,19 @@ class Engine {
   // or snapshot, or one of another engine), out_of_memory (frames for tables and for pinned pages,
   // address space), swap_full (too few slots to share what is resident), interrupt_context.
   // Allocates.
-  [[nodiscard]] virtual Expected<std::vector<Region>> clone(std::span<const Source> sources);
-  [[nodiscard]] Expected<Region> clone(const Source& source);
+  [[nodiscard]] HF_TASK_ONLY virtual Expected<std::vector<Region>> clone(
+      std::span<const Source> sources);
+  [[nodiscard]] HF_TASK_ONLY Expected<Region> clone(const Source& source);
   // The same, read-only and immutable: see snapshot.h. Of a snapshot: another one of that moment.
-  [[nodiscard]] virtual Expected<std::vector<Snapshot>> snapshot(std::span<const Source> sources);
-  [[nodiscard]] Expected<Snapshot> snapshot(const Source& source);
+  [[nodiscard]] HF_TASK_ONLY virtual Expected<std::vector<Snapshot>> snapshot(
+      std::span<const Source> sources);
+  [[nodiscard]] HF_TASK_ONLY Expected<Snapshot> snapshot(const Source& source);
 
   // Write-protects the regions now, a piece at a time and beside whatever goes on, so that the next
   // clone or snapshot has only to protect what has been written since. Each page's first write
   // afterwards costs a fault, as it will after the snapshot. Errors: as clone(), of its sources.
-  virtual Expected<void> arm(std::span<const Source> regions);
-  Expected<void> arm(const Source& region);
+  HF_TASK_ONLY virtual Expected<void> arm(std::span<const Source> regions);
+  HF_TASK_ONLY Expected<void> arm(const Source& region);
 
   // A region with the memory of an image: see restore() in image.h, which is how to call it.
   [[nodiscard]] virtual Expected<Region> restore(const Image& image, const RestoreOptions& options);

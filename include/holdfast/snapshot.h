@@ -13,7 +13,8 @@
 //     auto snapshot = engine->snapshot(region);
 //     if (!snapshot) return report(snapshot.error());
 //     1. as memory: plain loads from snapshot->data(). Pages come in as they are touched; a store
-//        goes to the error handler (Errc::permission) and leaves the snapshot as it was.
+//        goes to the error handler (Errc::permission) and leaves the snapshot as it was. It may be
+//        pinned, for reading.
 //     2. snapshot->read(offset, buffer): no page is mapped for it, and nothing that is resident has
 //        to leave. This is how a backup reads.
 //     3. snapshot->for_each_run([&](const Run& run) { ...; return true; }, &earlier): what there is
@@ -30,6 +31,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "holdfast/context.h"
 #include "holdfast/error.h"
 
 namespace holdfast {
@@ -111,7 +113,7 @@ class Snapshot {
   // may itself lie in managed memory. Errors: invalid_argument (beyond the end), io_error and
   // corrupted (the page's slot cannot be read; what lies before it has been copied), not_mapped (no
   // snapshot), interrupt_context. May wait for I/O; allocates.
-  Expected<void> read(std::uint64_t offset, std::span<std::byte> to) const;
+  HF_TASK_ONLY Expected<void> read(std::uint64_t offset, std::span<std::byte> to) const;
 
   // Calls fn(const Run&) for every run, in ascending order; together they cover the snapshot. fn
   // returns void, or bool (false: stop). Nothing is read: `unchanged` means that both snapshots
@@ -127,10 +129,10 @@ class Snapshot {
   // The runs that differ from `earlier`, of kind data or zero: compared byte by byte, but for pages
   // that are known to be the same, which are not read. Errors: as read() and for_each_run().
   // Allocates.
-  Expected<std::vector<Run>> diff(const Snapshot& earlier) const;
+  HF_TASK_ONLY Expected<std::vector<Run>> diff(const Snapshot& earlier) const;
 
   // Drops it now; the Snapshot is empty afterwards.
-  Expected<void> drop();
+  HF_TASK_ONLY Expected<void> drop();
 
   // For the engine: what it stands for.
   [[nodiscard]] detail::SnapshotControl* control() const noexcept { return control_; }

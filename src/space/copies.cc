@@ -1,0 +1,63 @@
+// Clones, snapshots and arming: one at a time in an engine, on regions that stay while it works.
+#include "space/address_space.h"
+#include "space/copier.h"
+
+namespace holdfast::space {
+
+namespace {
+
+// One copy at a time in an engine: whoever comes second waits.
+class Turn {
+ public:
+  explicit Turn(std::atomic<std::uint32_t>& word) noexcept : word_(word) {
+    while (word_.exchange(1, std::memory_order_seq_cst) != 0) sync::parking().wait(word_, 1, 0);
+  }
+  ~Turn() {
+    word_.store(0, std::memory_order_seq_cst);
+    sync::parking().wake(word_, 1);
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+ private:
+  std::atomic<std::uint32_t>& word_;
+};
+
+std::unexpected<Error> not_live(const char* doing) {
+  return fail({.code = Errc::not_mapped,
+               .doing = doing,
+               .what = "region",
+               .remedy = "the region was unmapped"});
+}
+
+}  // namespace
+
+Expected<void> AddressSpace::copy(std::span<RegionRecord* const> sources, CopyKind kind,
+                                  std::span<RegionRecord*> made) {
+  if (!parts_.pmap->can_protect()) {
+    return fail({.code = Errc::unsupported,
+                 .doing = "copy regions",
+                 .what = "write protection by userfaultfd",
+                 .remedy = "Linux 5.7 or newer has it"});
+  }
+  const Turn turn(copying_);
+  std::size_t entered = 0;
+  while (entered < sources.size() && sources[entered]->enter()) ++entered;
+  Expected<void> result = not_live("copy regions");
+  if (entered == sources.size()) result = Copier(*this, parts_).copy(sources, kind, made);
+  for (std::size_t i = 0; i < entered; ++i) sources[i]->leave();
+  return result;
+}
+
+Expected<void> AddressSpace::arm(RegionRecord& region) {
+  if (!parts_.pmap->can_protect()) {
+    return fail({.code = Errc::unsupported, .doing = "arm a region"});
+  }
+  const Turn turn(copying_);
+  if (!region.enter()) return not_live("arm a region");
+  const auto result = Copier(*this, parts_).arm(region);
+  region.leave();
+  return result;
+}
+
+}  // namespace holdfast::space
