@@ -108,7 +108,8 @@ class Engine {
   HF_TASK_ONLY Expected<void> arm(const Source& region);
 
   // A region with the memory of an image: see restore() in image.h, which is how to call it.
-  [[nodiscard]] virtual Expected<Region> restore(const Image& image, const RestoreOptions& options);
+  [[nodiscard]] HF_TASK_ONLY virtual Expected<Region> restore(const Image& image,
+                                                              const RestoreOptions& options);
 
   // Pins [address, address + length): brings it in, keeps it resident and unmoved until unpinned.
   // Any alignment; whole pages are pinned. On resident pages a few atomic operations and no system
