@@ -217,6 +217,7 @@ class RestoredProgram {
 };
 
 TEST(EngineImageSim, restored_memory_is_the_images_until_it_is_written_to) {
+  (void)image_bytes();  // real threads write it: before there is a simulated machine
   Probes probes;
   const std::uint64_t first = 1;
   const std::uint64_t seeds = tests::seed_count(150);
