@@ -180,16 +180,18 @@ TEST_P(AioQueue, linked_operations_run_one_after_another) {
 
 TEST_P(AioQueue, a_link_that_breaks_cancels_all_that_follows_it_and_nothing_else) {
   const Descriptor file = make_file();
+  const Descriptor other = make_file();
   fill_file(file, 1, 4);
   write_pages(region, 4, 8, 4);
   const Buffer in = pages_of(region, 0, 2), out = pages_of(region, 4, 1);
   static std::array<std::atomic<int>, 5> codes;
   for (auto& code : codes) code = -1;
-  // The first gives one page of two: short. The fifth is not linked to it.
+  // The first gives one page of two: short. The fifth is not linked to it, and may be done before
+  // it: it must not make the first one's file longer.
   std::array<AioRequest, 5> batch = {
       AioRequest::read(file, {&in, 1}, 0), AioRequest::write(file, {&out, 1}, 8192),
       AioRequest::sync(file), AioRequest::write(file, {&out, 1}, 16384),
-      AioRequest::write(file, {&out, 1}, 32768)};
+      AioRequest::write(other, {&out, 1}, 32768)};
   for (std::size_t i = 0; i < batch.size(); ++i) {
     batch[i].link = i < 3;
     batch[i].context = &codes[i];
@@ -207,8 +209,7 @@ TEST_P(AioQueue, a_link_that_breaks_cancels_all_that_follows_it_and_nothing_else
   EXPECT_EQ(stats.short_transfers, 1u);
   EXPECT_EQ(stats.cancelled, 3u);
   std::byte page[kPageSize];
-  EXPECT_EQ(::pread(file, page, kPageSize, 16384), long{kPageSize});
-  EXPECT_TRUE(page_is_zero(page)) << "a cancelled write was not begun";
+  EXPECT_EQ(::pread(file, page, kPageSize, 16384), 0) << "a cancelled write was not begun";
   EXPECT_EQ(engine->stats().pins, 0u);
 }
 

@@ -88,6 +88,7 @@ ThreadAsync::ThreadAsync(const AsyncIoOptions& options) {
   runnable_.make_room(options.depth);
   done_.make_room(options.depth);
   parked_.reserve(options.depth);
+  in_hand_.reserve(options.threads);
   polled_.resize(options.depth + 1);
 }
 
@@ -147,6 +148,9 @@ void ThreadAsync::cancel(std::uint64_t id) noexcept {
     finish_locked(id, -ECANCELED);
     return;
   }
+  for (InHand& held : in_hand_) {
+    if (held.id == id) held.cancelled = true;
+  }
   for (std::size_t left = runnable_.size(); left > 0; --left) {  // once round, in order
     const Job job = runnable_.pop();
     if (job.request.id == id) {
@@ -164,7 +168,17 @@ void ThreadAsync::finish_locked(std::uint64_t id, std::int64_t result) noexcept 
 
 void ThreadAsync::finish(std::uint64_t id, std::int64_t result) noexcept {
   const sync::MutexGuard guard(mutex_);
+  (void)let_go_locked(id);
   finish_locked(id, result);
+}
+
+// The worker has done what it could. True: it was asked to end meanwhile.
+bool ThreadAsync::let_go_locked(std::uint64_t id) noexcept {
+  const auto held = std::ranges::find(in_hand_, id, &InHand::id);
+  HF_CHECK2(held != in_hand_.end(), id, in_hand_.size());
+  const bool cancelled = held->cancelled;
+  in_hand_.erase(held);
+  return cancelled;
 }
 
 // --- workers ---
@@ -175,6 +189,7 @@ bool ThreadAsync::take_job(Job& job) noexcept {
   const sync::MutexGuard guard(mutex_);
   if (runnable_.size() == 0) return false;
   job = runnable_.pop();
+  in_hand_.push_back({.id = job.request.id});
   return true;
 }
 
@@ -198,6 +213,7 @@ void ThreadAsync::work() noexcept {
 void ThreadAsync::park(const Job& job) noexcept {
   {
     const sync::MutexGuard guard(mutex_);
+    if (let_go_locked(job.request.id)) return finish_locked(job.request.id, -ECANCELED);
     parked_.push_back({.request = job.request});
   }
   nudge_poller();

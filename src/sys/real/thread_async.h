@@ -41,6 +41,11 @@ class ThreadAsync final : public AsyncIo {
     AsyncRequest request;
     bool ready = false;  // the poller has seen its descriptor ready
   };
+  // A request that a worker has taken: one that must not wait any more ends when it would park.
+  struct InHand {
+    std::uint64_t id = 0;
+    bool cancelled = false;
+  };
   // First in, first out, in room that was made beforehand.
   template <class T>
   class Fifo {
@@ -72,6 +77,7 @@ class ThreadAsync final : public AsyncIo {
   bool take_job(Job& job) noexcept;
   void park(const Job& job) noexcept;
   void finish(std::uint64_t id, std::int64_t result) noexcept;
+  bool let_go_locked(std::uint64_t id) noexcept HF_REQUIRES(mutex_);
   void finish_locked(std::uint64_t id, std::int64_t result) noexcept HF_REQUIRES(mutex_);
   std::size_t list_parked() noexcept;
   void unpark(std::size_t polled) noexcept;
@@ -81,6 +87,7 @@ class ThreadAsync final : public AsyncIo {
   sync::Mutex<sync::Rank::device> mutex_;
   Fifo<Job> runnable_ HF_GUARDED_BY(mutex_);
   std::vector<Job> parked_ HF_GUARDED_BY(mutex_);
+  std::vector<InHand> in_hand_ HF_GUARDED_BY(mutex_);
   Fifo<AsyncCompletion> done_ HF_GUARDED_BY(mutex_);
 
   struct Polled;
