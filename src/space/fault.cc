@@ -87,7 +87,8 @@ FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t in
     parts_.counters.add(Count::faults_spurious);
     return {};
   }
-  if (entry.peek().kind() == EntryKind::swapped) parts_.swap.prefetch(entry.peek().slot());
+  const EntryValue hint = entry.peek();
+  if (hint.kind() == EntryKind::swapped) parts_.swap.prefetch(hint.slot());
   if (!sharing_.is_ready(region, index)) sharing_.make_ready(region, index);
   if (!pay_for_leaf(region, index)) return Outcome::retry(Step::no_frames);
   StagingBuffer staging(parts_.staging);

@@ -57,8 +57,11 @@ class SlotMap {
     return Location(at(slot).location.load(std::memory_order_acquire));
   }
 
-  // A hint that the slot will be used soon: its line of memory is on its way. Any context.
-  void prefetch(SlotIndex slot) const noexcept { __builtin_prefetch(&at(slot), 1); }
+  // A hint that the slot will be used soon: its line of memory is on its way. Any context; the slot
+  // may be free by now.
+  void prefetch(SlotIndex slot) const noexcept {
+    __builtin_prefetch(slots_.data() + slot.value, 1);
+  }
 
   void get(SlotIndex slot) noexcept;
   // Adds a holder unless there is none. The slot is locked.
