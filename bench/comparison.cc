@@ -51,4 +51,47 @@ Result<Series> interleave(const Run& run, Side ours, Side peer) {
   return series;
 }
 
+namespace {
+
+Result<void> get_ready(WorkerProcess& side, const std::vector<Loop>& loops) {
+  if (auto ready = side.prepare(); !ready) return std::unexpected(ready.error());
+  for (const Loop& loop : loops) {
+    if (auto warm = side.round(loop.part); !warm) return std::unexpected(warm.error());
+  }
+  return {};
+}
+
+Result<void> leave(WorkerProcess& side, Outcome& outcome) {
+  auto report = side.report();
+  if (!report) return std::unexpected(report.error());
+  outcome.notes.push_back(std::move(*report));
+  return side.finish();
+}
+
+}  // namespace
+
+Result<Outcome> compare_sides(const Run& run, Outcome outcome, const WorkerProcess::Factory& ours,
+                              const WorkerProcess::Factory& peer, const std::vector<Loop>& loops) {
+  auto our_process = WorkerProcess::start(ours);
+  if (!our_process) return std::unexpected(our_process.error());
+  auto peer_process = WorkerProcess::start(peer);
+  if (!peer_process) return std::unexpected(peer_process.error());
+  for (WorkerProcess* side : {our_process->get(), peer_process->get()}) {
+    if (auto ready = get_ready(*side, loops); !ready) return std::unexpected(ready.error());
+  }
+  for (const Loop& loop : loops) {
+    auto series = interleave(run, {**our_process, loop.part}, {**peer_process, loop.part});
+    if (!series) return std::unexpected(series.error());
+    if (&loop == &loops.front()) {
+      outcome.series = std::move(*series);
+    } else {
+      outcome.asides.push_back({loop.aside, std::move(*series)});
+    }
+  }
+  for (WorkerProcess* side : {our_process->get(), peer_process->get()}) {
+    if (auto left = leave(*side, outcome); !left) return std::unexpected(left.error());
+  }
+  return outcome;
+}
+
 }  // namespace holdfast::bench

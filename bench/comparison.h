@@ -85,4 +85,17 @@ struct Side {
 // before each turn lets the other side's background work end, outside of what is measured.
 [[nodiscard]] Result<Series> interleave(const Run& run, Side ours, Side peer);
 
+// A loop that both sides have: the first of a list gives the figure, the others asides.
+struct Loop {
+  unsigned part = 0;
+  std::string aside = {};  // its name, of all but the first
+};
+// A whole comparison of two processes: starts both, lets each go through every loop once to warm
+// caches (which counts not), runs the rounds of each loop, and adds series, asides and what the
+// sides say of themselves to `outcome`, which comes with its unit.
+[[nodiscard]] Result<Outcome> compare_sides(const Run& run, Outcome outcome,
+                                            const WorkerProcess::Factory& ours,
+                                            const WorkerProcess::Factory& peer,
+                                            const std::vector<Loop>& loops = {{}});
+
 }  // namespace holdfast::bench

@@ -203,25 +203,10 @@ class ForkSide final : public CopyingSide {
 
 Result<Outcome> compare(const Run& run, Writes writes) {
   const Job job{writes, run.scaled(kBytes), run.scaled(kSparseWrites)};
-  auto ours = WorkerProcess::start([=] { return std::make_unique<SnapshotSide>(job); });
-  if (!ours) return std::unexpected(ours.error());
-  auto peer = WorkerProcess::start([=] { return std::make_unique<ForkSide>(job); });
-  if (!peer) return std::unexpected(peer.error());
-  for (WorkerProcess* side : {ours->get(), peer->get()}) {
-    if (auto ready = side->prepare(); !ready) return std::unexpected(ready.error());
-    if (auto warm = side->round(0); !warm) return std::unexpected(warm.error());
-  }
-  auto series = interleave(run, {**ours}, {**peer});
-  if (!series) return std::unexpected(series.error());
   const bool pause = writes == Writes::none || writes == Writes::none_armed;
-  Outcome outcome{.unit = pause ? "ms" : "us/page", .series = std::move(*series)};
-  for (WorkerProcess* side : {ours->get(), peer->get()}) {
-    auto report = side->report();
-    if (!report) return std::unexpected(report.error());
-    outcome.notes.push_back(std::move(*report));
-    if (auto left = side->finish(); !left) return std::unexpected(left.error());
-  }
-  return outcome;
+  return compare_sides(
+      run, {.unit = pause ? "ms" : "us/page"}, [=] { return std::make_unique<SnapshotSide>(job); },
+      [=] { return std::make_unique<ForkSide>(job); });
 }
 
 }  // namespace

@@ -130,26 +130,15 @@ class Freeing final : public Worker {
 template <class Peer>
 Result<Outcome> compare(const Run& run, Part part) {
   const Amounts amounts{run.scaled(kLivePages), run.scaled(kOwnerPages), run.scaled(kChurnPages)};
-  auto ours =
-      WorkerProcess::start([=] { return std::make_unique<Freeing<TwoReferences>>(amounts); });
-  if (!ours) return std::unexpected(ours.error());
-  auto peer = WorkerProcess::start([=] { return std::make_unique<Freeing<Peer>>(amounts); });
-  if (!peer) return std::unexpected(peer.error());
-  for (WorkerProcess* side : {ours->get(), peer->get()}) {
-    if (auto ready = side->prepare(); !ready) return std::unexpected(ready.error());
-    if (auto warm = side->round(part); !warm) return std::unexpected(warm.error());
+  auto outcome = compare_sides(
+      run, {.unit = "ns"}, [=] { return std::make_unique<Freeing<TwoReferences>>(amounts); },
+      [=] { return std::make_unique<Freeing<Peer>>(amounts); }, {{part}});
+  if (!outcome) return outcome;
+  for (const std::string& note : outcome->notes) {
+    if (!note.starts_with("every page")) return failure(note);
   }
-  Outcome outcome{.unit = "ns"};
-  auto series = interleave(run, {**ours, part}, {**peer, part});
-  if (!series) return std::unexpected(series.error());
-  outcome.series = std::move(*series);
-  for (WorkerProcess* side : {ours->get(), peer->get()}) {
-    auto report = side->report();
-    if (!report) return std::unexpected(report.error());
-    if (!report->starts_with("every page")) return failure(*report);
-    outcome.notes.push_back((side == ours->get() ? "ours: " : "peer: ") + *report);
-    if (auto left = side->finish(); !left) return std::unexpected(left.error());
-  }
+  outcome->notes.front().insert(0, "ours: ");
+  outcome->notes.back().insert(0, "peer: ");
   return outcome;
 }
 

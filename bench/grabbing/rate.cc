@@ -130,29 +130,11 @@ class Ffmpeg final : public Worker {
 
 Result<Outcome> compare(const Run& run) {
   const std::uint64_t frames = run.scaled(kFrames);
-  auto ours = WorkerProcess::start([=] { return std::make_unique<IntoRing>(frames); });
-  if (!ours) return std::unexpected(ours.error());
-  auto peer = WorkerProcess::start([=] { return std::make_unique<Ffmpeg>(frames); });
-  if (!peer) return std::unexpected(peer.error());
-  for (WorkerProcess* side : {ours->get(), peer->get()}) {
-    if (auto ready = side->prepare(); !ready) return std::unexpected(ready.error());
-    if (auto warm = side->round(kWholeRing); !warm) return std::unexpected(warm.error());
-  }
-  Outcome outcome{.unit = "frames/s", .better = Better::more};
-  auto series = interleave(run, {**ours, kHotSlots}, {**peer, 0});
-  if (!series) return std::unexpected(series.error());
-  outcome.series = std::move(*series);
-  auto whole = interleave(run, {**ours, kWholeRing}, {**peer, 0});
-  if (!whole) return std::unexpected(whole.error());
-  outcome.asides.push_back(
-      {"capture/rate in turn through a ring of four budgets", std::move(*whole)});
-  for (WorkerProcess* side : {ours->get(), peer->get()}) {
-    auto report = side->report();
-    if (!report) return std::unexpected(report.error());
-    outcome.notes.push_back(std::move(*report));
-    if (auto left = side->finish(); !left) return std::unexpected(left.error());
-  }
-  return outcome;
+  return compare_sides(
+      run, {.unit = "frames/s", .better = Better::more},
+      [=] { return std::make_unique<IntoRing>(frames); },
+      [=] { return std::make_unique<Ffmpeg>(frames); },
+      {{kHotSlots}, {kWholeRing, "capture/rate in turn through a ring of four budgets"}});
 }
 
 }  // namespace

@@ -81,24 +81,9 @@ class FreshAnonymous final : public Worker {
 Result<Outcome> compare(const Run& run) {
   const std::uint64_t budget = run.scaled(kBudget);
   const std::uint64_t bytes = run.scaled(kFilledBytes);
-  auto ours = WorkerProcess::start([=] { return std::make_unique<FreshRegion>(budget, bytes); });
-  if (!ours) return std::unexpected(ours.error());
-  auto peer = WorkerProcess::start([=] { return std::make_unique<FreshAnonymous>(bytes); });
-  if (!peer) return std::unexpected(peer.error());
-  for (WorkerProcess* side : {ours->get(), peer->get()}) {
-    if (auto ready = side->prepare(); !ready) return std::unexpected(ready.error());
-    if (auto warm = side->round(0); !warm) return std::unexpected(warm.error());
-  }
-  auto series = interleave(run, {**ours}, {**peer});
-  if (!series) return std::unexpected(series.error());
-  Outcome outcome{.unit = "us/page", .series = std::move(*series)};
-  for (WorkerProcess* side : {ours->get(), peer->get()}) {
-    auto report = side->report();
-    if (!report) return std::unexpected(report.error());
-    outcome.notes.push_back(std::move(*report));
-    if (auto left = side->finish(); !left) return std::unexpected(left.error());
-  }
-  return outcome;
+  return compare_sides(
+      run, {.unit = "us/page"}, [=] { return std::make_unique<FreshRegion>(budget, bytes); },
+      [=] { return std::make_unique<FreshAnonymous>(bytes); });
 }
 
 }  // namespace

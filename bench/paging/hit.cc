@@ -118,30 +118,10 @@ class VmcachePages final : public Worker {
 Result<Outcome> compare(const Run& run) {
   const std::uint64_t bytes = run.scaled(kSetBytes);
   const std::uint64_t ops = run.scaled(kOps);
-  auto ours = WorkerProcess::start([=] { return std::make_unique<PinnedPages>(bytes, ops); });
-  if (!ours) return std::unexpected(ours.error());
-  auto peer = WorkerProcess::start([=] { return std::make_unique<VmcachePages>(bytes, ops); });
-  if (!peer) return std::unexpected(peer.error());
-  Outcome outcome{.unit = "ns"};
-  for (WorkerProcess* side : {ours->get(), peer->get()}) {
-    if (auto ready = side->prepare(); !ready) return std::unexpected(ready.error());
-    for (unsigned part : {kRandomPages, kOneHotPage}) {  // a round that warms caches and counts not
-      if (auto warm = side->round(part); !warm) return std::unexpected(warm.error());
-    }
-  }
-  auto series = interleave(run, {**ours, kRandomPages}, {**peer, kRandomPages});
-  if (!series) return std::unexpected(series.error());
-  outcome.series = std::move(*series);
-  auto hot = interleave(run, {**ours, kOneHotPage}, {**peer, kOneHotPage});
-  if (!hot) return std::unexpected(hot.error());
-  outcome.asides.push_back({"paging/hit one hot page", std::move(*hot)});
-  for (WorkerProcess* side : {ours->get(), peer->get()}) {
-    auto report = side->report();
-    if (!report) return std::unexpected(report.error());
-    outcome.notes.push_back(std::move(*report));
-    if (auto left = side->finish(); !left) return std::unexpected(left.error());
-  }
-  return outcome;
+  return compare_sides(
+      run, {.unit = "ns"}, [=] { return std::make_unique<PinnedPages>(bytes, ops); },
+      [=] { return std::make_unique<VmcachePages>(bytes, ops); },
+      {{kRandomPages}, {kOneHotPage, "paging/hit one hot page"}});
 }
 
 }  // namespace

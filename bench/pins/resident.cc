@@ -109,30 +109,10 @@ class Registrations final : public Worker {
 
 Result<Outcome> compare(const Run& run) {
   const std::uint64_t pins = run.scaled(kPins), registrations = run.scaled(kRegistrations);
-  auto ours = WorkerProcess::start([=] { return std::make_unique<Pins>(pins); });
-  if (!ours) return std::unexpected(ours.error());
-  auto peer = WorkerProcess::start([=] { return std::make_unique<Registrations>(registrations); });
-  if (!peer) return std::unexpected(peer.error());
-  for (WorkerProcess* side : {ours->get(), peer->get()}) {
-    if (auto ready = side->prepare(); !ready) return std::unexpected(ready.error());
-    for (const unsigned part : {kOnePage, kManyPages}) {  // warms caches and counts not
-      if (auto warm = side->round(part); !warm) return std::unexpected(warm.error());
-    }
-  }
-  Outcome outcome{.unit = "ns"};
-  auto one = interleave(run, {**ours, kOnePage}, {**peer, kOnePage});
-  if (!one) return std::unexpected(one.error());
-  outcome.series = std::move(*one);
-  auto many = interleave(run, {**ours, kManyPages}, {**peer, kManyPages});
-  if (!many) return std::unexpected(many.error());
-  outcome.asides.push_back({"pin/resident 64 pages", std::move(*many)});
-  for (WorkerProcess* side : {ours->get(), peer->get()}) {
-    auto report = side->report();
-    if (!report) return std::unexpected(report.error());
-    outcome.notes.push_back(std::move(*report));
-    if (auto left = side->finish(); !left) return std::unexpected(left.error());
-  }
-  return outcome;
+  return compare_sides(
+      run, {.unit = "ns"}, [=] { return std::make_unique<Pins>(pins); },
+      [=] { return std::make_unique<Registrations>(registrations); },
+      {{kOnePage}, {kManyPages, "pin/resident 64 pages"}});
 }
 
 }  // namespace
