@@ -117,7 +117,7 @@ TierStats FileTier::stats() noexcept {
   s.kind = TierKind::file;
   s.pages = load(counters_.pages);
   s.image_bytes = load(counters_.image_bytes);
-  s.held_bytes = std::uint64_t{clusters_.in_use()} * options_.cluster_bytes;
+  s.held_bytes = held_bytes();
   s.limit_bytes = options_.limit_bytes;
   s.stores = load(counters_.stores);
   s.loads = load(counters_.loads);

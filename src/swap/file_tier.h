@@ -53,6 +53,9 @@ class FileTier final : public Tier {
   void trim() noexcept override;
   bool wants(Reason reason) noexcept override;
   bool nearly_full() const noexcept override;
+  std::uint64_t held_bytes() const noexcept override {
+    return std::uint64_t{clusters_.in_use()} * options_.cluster_bytes;
+  }
   std::uint64_t charged_bytes() const noexcept override { return 0; }
   std::uint64_t metadata_bytes() const noexcept override;
   TierStats stats() noexcept override;

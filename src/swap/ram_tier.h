@@ -53,6 +53,7 @@ class RamTier final : public Tier {
   bool wants(Reason reason) noexcept override;
   bool nearly_full() const noexcept override;
   std::uint64_t growth() const noexcept override;
+  std::uint64_t held_bytes() const noexcept override { return charged_bytes(); }
   std::uint64_t charged_bytes() const noexcept override;
   std::uint64_t metadata_bytes() const noexcept override;
   TierStats stats() noexcept override;

@@ -22,7 +22,7 @@ std::uint64_t RamTier::metadata_bytes() const noexcept {
 TierStats RamTier::stats() noexcept {
   TierStats s;
   s.kind = TierKind::ram;
-  s.held_bytes = charged_bytes();
+  s.held_bytes = held_bytes();
   s.limit_bytes = options_.limit_bytes;
   for (SizeClass& c : classes_) {
     const ClassGuard guard(c.mutex);

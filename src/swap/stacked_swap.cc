@@ -9,8 +9,9 @@
 
 namespace holdfast::swap {
 namespace {
-constexpr std::uint32_t kPassesWithoutGain =
-    16;                                    // of compaction, after which it waits for a change
+// Passes of compaction in a row that free nothing, after which it waits for a change. A cluster
+// that is written anew next to others may need several until one less is held.
+constexpr std::uint32_t kPassesWithoutGain = 16;
 constexpr std::size_t kBlocksMoved = 16;   // blocks of memory in one pass: 1 MiB
 constexpr std::size_t kClustersMoved = 4;  // clusters of a file in one pass: 1 MiB
 }  // namespace
@@ -223,10 +224,9 @@ bool StackedSwap::maintain() noexcept {
 bool StackedSwap::move(unsigned tier, Reason reason) noexcept {
   Tier& from = *tiers_[tier];
   const bool down = reason == Reason::write_back;
-  // Where the target had no room, and nothing has been freed since, it has none now.
   const std::uint64_t mark = room_mark() + 1;
-  std::uint64_t& futile = futile_[static_cast<std::size_t>(reason)][tier];
-  if (futile == mark) return false;
+  Progress& progress = progress_[static_cast<std::size_t>(reason)][tier];
+  if (progress.futile_at == mark) return false;
   std::array<std::uint32_t, kBlocksMoved> units;
   std::size_t most = kBlocksMoved;
   // A crowded file has room for one victim at a time: the cluster kept for that.
@@ -235,20 +235,25 @@ bool StackedSwap::move(unsigned tier, Reason reason) noexcept {
   if (chosen == 0) return false;
 
   const auto bottom = static_cast<unsigned>(tiers_.size()) - 1;
-  const std::uint64_t held = from.stats().held_bytes;
+  const std::uint64_t held = from.held_bytes();
   MoveSession session(tiers_, *codec_, slots_, tier, down ? tier + 1 : tier, down ? bottom : tier);
   for (std::uint32_t i = 0; i < chosen; ++i) from.visit(units[i], session);
   session.finish();
   for (std::uint32_t i = 0; i < chosen; ++i) from.restore(units[i]);
   if (down) written_back_.fetch_add(session.moved(), std::memory_order_relaxed);
   releases_.fetch_add(session.moved(), std::memory_order_release);
-  // A cluster that is written anew next to others may need several passes until one less is held;
-  // where none has been after that, its images fill as much as before.
-  passes_without_gain_ = from.stats().held_bytes < held ? 0 : passes_without_gain_ + 1;
-  const bool gains = down || passes_without_gain_ < kPassesWithoutGain;
-  if (!gains) passes_without_gain_ = 0;
-  futile = session.moved() == 0 ? mark : (gains ? 0 : room_mark() + 1);
-  return session.moved() != 0 && gains && from.wants(reason);
+
+  const bool gained = down || from.held_bytes() < held;
+  progress.passes_without_gain = gained ? 0 : progress.passes_without_gain + 1;
+  if (session.moved() == 0) {
+    progress.futile_at = mark;
+    return false;
+  }
+  // The images that are left fill as much as before: what was moved is not to be moved again.
+  const bool in_vain = progress.passes_without_gain >= kPassesWithoutGain;
+  if (in_vain) progress = {};
+  progress.futile_at = in_vain ? room_mark() + 1 : 0;
+  return !in_vain && from.wants(reason);
 }
 
 bool StackedSwap::nearly_full() const noexcept {

@@ -81,9 +81,14 @@ class StackedSwap final : public Swap, private ReadSink {
   std::atomic<std::uint64_t> promised_{0};  // slots set aside for share()
   std::atomic<bool> maintaining_{false};
   std::atomic<std::uint64_t> releases_{0};  // images freed or moved
-  // The mover's own, for each reason: room_mark() + 1 when nothing could be moved; 0: some was.
-  std::array<std::array<std::uint64_t, kTiersMax>, 2> futile_{};
-  std::uint32_t passes_without_gain_ = 0;  // the mover's own: of compaction, in a row
+  // The mover's own: how it fares with a tier.
+  struct Progress {
+    // room_mark() + 1 when nothing was to be gained: until something is freed nothing is. 0: some
+    // was.
+    std::uint64_t futile_at = 0;
+    std::uint32_t passes_without_gain = 0;  // in a row
+  };
+  std::array<std::array<Progress, kTiersMax>, 2> progress_{};  // by reason
   std::atomic<std::uint64_t> hash_mismatches_{0}, written_back_{0}, incompressible_{0};
 };
 

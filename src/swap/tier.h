@@ -122,6 +122,8 @@ class Tier {
   [[nodiscard]] virtual bool nearly_full() const noexcept = 0;
   // Units of storage that could be had now for the asking, where that depends on others.
   [[nodiscard]] virtual std::uint64_t growth() const noexcept { return 0; }
+  // Bytes that the tier takes, in memory or in the file.
+  [[nodiscard]] virtual std::uint64_t held_bytes() const noexcept = 0;
   // Bytes of frames that are charged to the pool.
   [[nodiscard]] virtual std::uint64_t charged_bytes() const noexcept = 0;
   [[nodiscard]] virtual std::uint64_t metadata_bytes() const noexcept = 0;
