@@ -85,11 +85,7 @@ Expected<void> Queue::check(std::span<const AioRequest> requests,
 }
 
 Expected<void> Queue::accept(std::span<const AioRequest> requests, const Claim& claim) {
-  if (sync::in_interrupt()) {
-    return fail({.code = Errc::interrupt_context,
-                 .doing = "submit I/O",
-                 .remedy = "submit in task context, or hand it to Engine::defer"});
-  }
+  TRY_VOID(sync::check_task_context("submit I/O"));
   TRY_VOID(check(requests, claim));
   if (requests.empty()) return {};
   if (closing_.load()) return fail({.code = Errc::cancelled, .doing = "submit I/O"});

@@ -8,12 +8,6 @@ namespace {
 
 constexpr std::uint32_t kThreadsMax = 64;
 
-std::unexpected<Error> refused(const char* doing) noexcept {
-  return fail({.code = Errc::interrupt_context,
-               .doing = doing,
-               .remedy = "call it in task context, or hand it to Engine::defer"});
-}
-
 std::unexpected<Error> too_late(const char* doing) noexcept {
   return fail({.code = Errc::timed_out, .doing = doing});
 }
@@ -59,7 +53,7 @@ Expected<std::unique_ptr<Aio>> create_on(sys::Machine& machine, Engine& engine,
 
 Expected<std::unique_ptr<Queue>> Queue::create(sys::Machine& machine, Engine& engine,
                                                const AioOptions& options) {
-  if (sync::in_interrupt()) return refused("create I/O queue");
+  TRY_VOID(sync::check_task_context("create I/O queue"));
   TRY_VOID(check_options(options));
   std::unique_ptr<Queue> queue(new Queue(machine, engine, options));
   for (std::uint32_t place = options.queue_limit; place-- > 0;) {
@@ -167,7 +161,7 @@ bool Queue::wait_until(Done done, std::uint64_t end_ns) noexcept {
 }
 
 Expected<std::uint64_t> Queue::wait(AioTicket ticket, std::uint64_t timeout_ns) {
-  if (sync::in_interrupt()) return refused("wait for I/O");
+  TRY_VOID(sync::check_task_context("wait for I/O"));
   const Operation& operation = operations_[ticket.place];
   const auto is_over = [&] { return operation.state() == OperationState::done; };
   if (!wait_until(is_over, end_of(timeout_ns))) return too_late("wait for I/O");
@@ -191,7 +185,7 @@ void Queue::tell_of_places() noexcept {
 }
 
 Expected<std::uint32_t> Queue::poll(std::uint32_t least, std::uint64_t timeout_ns) {
-  if (sync::in_interrupt()) return refused("poll I/O");
+  TRY_VOID(sync::check_task_context("poll I/O"));
   if (thread_ != nullptr) {
     return fail({.code = Errc::unsupported,
                  .doing = "poll I/O",
@@ -218,7 +212,7 @@ Expected<std::uint32_t> Queue::poll(std::uint32_t least, std::uint64_t timeout_n
 }
 
 Expected<void> Queue::wait_idle(std::uint64_t timeout_ns) {
-  if (sync::in_interrupt()) return refused("wait for I/O");
+  TRY_VOID(sync::check_task_context("wait for I/O"));
   const auto is_idle = [this] { return in_flight_.load() == 0; };
   if (!wait_until(is_idle, end_of(timeout_ns))) return too_late("wait for I/O");
   return {};

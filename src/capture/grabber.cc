@@ -11,12 +11,6 @@ constexpr std::uint32_t kBuffersMost = 4096;
 constexpr std::uint32_t kQueueLimit = 4;           // one transfer, and what is being let go
 constexpr std::uint64_t kAskAgainNs = 10'000'000;  // a transfer that is to be cancelled
 
-std::unexpected<Error> in_interrupt(const char* doing) {
-  return fail({.code = Errc::interrupt_context,
-               .doing = doing,
-               .remedy = "defer it to task context (Engine::defer)"});
-}
-
 std::unexpected<Error> bad_option(const char* what, std::uint64_t value, std::uint64_t limit,
                                   const char* remedy) {
   return fail({.code = Errc::invalid_argument,
@@ -37,7 +31,7 @@ Expected<std::unique_ptr<Capture>> create_on(sys::Machine& machine, Engine& engi
 Expected<std::unique_ptr<Grabber>> Grabber::create(sys::Machine& machine, Engine& engine,
                                                    sys::Stream stream,
                                                    const CaptureOptions& options) {
-  if (sync::in_interrupt()) return in_interrupt("open a capture");
+  TRY_VOID(sync::check_task_context("open a capture"));
   if (options.buffers_max == 0 || options.buffers_max > kBuffersMost) {
     return bad_option("buffers_max", options.buffers_max, kBuffersMost, "give 1 to 4096");
   }
@@ -109,7 +103,7 @@ Expected<std::uint64_t> Grabber::read_now(std::span<char> to, std::uint64_t dead
 }
 
 Expected<void> Grabber::queue(std::span<std::byte> buffer, std::uint64_t cookie) {
-  if (sync::in_interrupt()) return in_interrupt("queue a buffer");
+  TRY_VOID(sync::check_task_context("queue a buffer"));
   if (buffer.size() < format_.frame_bytes) {
     return fail({.code = Errc::invalid_argument,
                  .doing = "queue a buffer",
@@ -143,7 +137,7 @@ Expected<void> Grabber::queue(std::span<std::byte> buffer, std::uint64_t cookie)
 }
 
 Expected<std::optional<CapturedFrame>> Grabber::dequeue(std::uint64_t timeout_ns) {
-  if (sync::in_interrupt()) return in_interrupt("dequeue a frame");
+  TRY_VOID(sync::check_task_context("dequeue a frame"));
   const std::uint64_t begun = machine_.now_ns();
   for (;;) {
     const std::uint32_t seen = events_.load(std::memory_order_acquire);
@@ -178,7 +172,7 @@ Expected<std::optional<CapturedFrame>> Grabber::dequeue(std::uint64_t timeout_ns
 }
 
 Expected<void> Grabber::stream_on() {
-  if (sync::in_interrupt()) return in_interrupt("start a stream");
+  TRY_VOID(sync::check_task_context("start a stream"));
   {
     sync::MutexGuard guard(mutex_);
     if (closed_ || state_ == State::stopping) {
@@ -196,13 +190,13 @@ Expected<void> Grabber::stream_on() {
 }
 
 Expected<void> Grabber::stream_off() {
-  if (sync::in_interrupt()) return in_interrupt("stop a stream");
+  TRY_VOID(sync::check_task_context("stop a stream"));
   stop();
   return {};
 }
 
 Expected<void> Grabber::close() {
-  if (sync::in_interrupt()) return in_interrupt("close a capture");
+  TRY_VOID(sync::check_task_context("close a capture"));
   {
     sync::MutexGuard guard(mutex_);
     closed_ = true;

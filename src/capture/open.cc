@@ -5,11 +5,7 @@ namespace holdfast {
 
 Expected<std::unique_ptr<Capture>> Capture::open(Engine& engine, const std::string& source,
                                                  const CaptureOptions& options) {
-  if (sync::in_interrupt()) {
-    return fail({.code = Errc::interrupt_context,
-                 .doing = "open a capture",
-                 .remedy = "defer it to task context (Engine::defer)"});
-  }
+  TRY_VOID(sync::check_task_context("open a capture"));
   sys::Stream stream = TRY(sys::open_stream(source, options.open_timeout_ns));
   return capture::create_on(sys::real_machine(), engine, std::move(stream), options);
 }

@@ -10,13 +10,6 @@
 namespace holdfast {
 namespace {
 
-Expected<void> check_context(const char* doing) noexcept {
-  if (!sync::in_interrupt()) return {};
-  return fail({.code = Errc::interrupt_context,
-               .doing = doing,
-               .remedy = "call it in task context, or hand it to Engine::defer"});
-}
-
 std::unexpected<Error> no_image(const char* doing) noexcept {
   return fail({.code = Errc::not_found, .doing = doing, .remedy = "open an image first"});
 }
@@ -38,14 +31,14 @@ std::string ImageId::to_string() const {
 
 Expected<SaveReport> save(std::span<const Snapshot* const> snapshots, int fd,
                           const SaveOptions& options, std::span<const Snapshot* const> since) {
-  TRY_VOID(check_context("save image"));
+  TRY_VOID(sync::check_task_context("save image"));
   const auto sink = TRY(sys::byte_sink_of(fd));
   return engine::save_on(sys::real_machine(), snapshots, *sink, options, since);
 }
 
 Expected<SaveReport> save_to(std::span<const Snapshot* const> snapshots, const std::string& path,
                              const SaveOptions& options, std::span<const Snapshot* const> since) {
-  TRY_VOID(check_context("save image"));
+  TRY_VOID(sync::check_task_context("save image"));
   const auto sink = TRY(sys::replace_file(path));
   return engine::save_on(sys::real_machine(), snapshots, *sink, options, since);
 }
@@ -72,13 +65,13 @@ Image& Image::operator=(Image&& other) noexcept {
 Image::~Image() { delete control_; }
 
 Expected<Image> Image::open(const std::string& path, const std::vector<std::string>& bases) {
-  TRY_VOID(check_context("open image"));
+  TRY_VOID(sync::check_task_context("open image"));
   image::FileFinder finder(bases, image::directory_of(path));
   return engine::open_on(sys::real_machine(), TRY(sys::open_byte_source(path)), finder);
 }
 
 Expected<Image> Image::open(int fd, const std::vector<std::string>& bases) {
-  TRY_VOID(check_context("open image"));
+  TRY_VOID(sync::check_task_context("open image"));
   image::FileFinder finder(bases, "");
   return engine::open_on(sys::real_machine(), TRY(sys::byte_source_of(fd)), finder);
 }
@@ -86,7 +79,7 @@ Expected<Image> Image::open(int fd, const std::vector<std::string>& bases) {
 ImageInfo Image::info() const { return control_ == nullptr ? ImageInfo() : control_->info(); }
 
 Expected<void> Image::verify(ImageProgressFn progress, void* context) const {
-  TRY_VOID(check_context("verify image"));
+  TRY_VOID(sync::check_task_context("verify image"));
   if (control_ == nullptr) return no_image("verify image");
   return control_->verify(progress, context);
 }

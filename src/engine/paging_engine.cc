@@ -27,11 +27,7 @@ Expected<std::unique_ptr<Engine>> create_on(sys::Machine& machine, const Options
 
 Expected<std::unique_ptr<PagingEngine>> PagingEngine::create(sys::Machine& machine,
                                                              const Options& options) {
-  if (sync::in_interrupt()) {
-    return fail({.code = Errc::interrupt_context,
-                 .doing = "create engine",
-                 .remedy = "create engines in task context"});
-  }
+  TRY_VOID(sync::check_task_context("create engine"));
   const Plan plan = TRY(plan_for(machine, options));
   std::unique_ptr<PagingEngine> engine(new PagingEngine(machine, options));
   TRY_VOID(engine->build(plan));
@@ -84,9 +80,7 @@ bool PagingEngine::report(const Error& error, Address address, void* self) noexc
 
 Error PagingEngine::refused_in_interrupt(const char* doing) noexcept {
   counters_.add(space::Count::refused_interrupt);
-  return {.code = Errc::interrupt_context,
-          .doing = doing,
-          .remedy = "call it in task context, or hand it to Engine::defer"};
+  return sync::wrong_context(doing);
 }
 
 // With nothing left that could leave, new memory is refused first: what is there goes on working.

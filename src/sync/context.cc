@@ -22,6 +22,17 @@ ThreadContext* swap_thread_context(ThreadContext* context) noexcept {
   return std::exchange(override_context, context);
 }
 
+Error wrong_context(const char* doing) noexcept {
+  return {.code = Errc::interrupt_context,
+          .doing = doing,
+          .remedy = "call it in task context, or hand it to Engine::defer"};
+}
+
+Expected<void> check_task_context(const char* doing) noexcept {
+  if (!in_interrupt()) return {};
+  return fail(wrong_context(doing));
+}
+
 }  // namespace holdfast::sync
 
 namespace holdfast {

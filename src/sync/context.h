@@ -11,6 +11,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/base.h"
+
 namespace holdfast::sync {
 
 class Parking;
@@ -39,6 +41,10 @@ ThreadContext* swap_thread_context(ThreadContext* context) noexcept;
   const ThreadContext& t = this_thread();
   return t.engine_depth > 0 || t.interrupt_depth > 0;
 }
+
+// What a task-only function answers in interrupt context, and the check that it begins with.
+[[nodiscard]] Error wrong_context(const char* doing) noexcept;
+[[nodiscard]] Expected<void> check_task_context(const char* doing) noexcept;
 
 // Marks the thread as inside the engine.
 class EngineScope {
