@@ -297,10 +297,13 @@ void AddressSpace::detach_entry(RegionRecord& region, std::uint64_t index, Detac
   if (value.kind() == EntryKind::cached) {
     Page& page = parts_.pool.page(value.frame());
     drop_kept_slot(parts_, page);
+    // Once it is handed over others may free it: it stays until we have looked.
+    parts_.pool.get(page, Holder::caller);
     if (!hand_over(page, index) && (page.try_to(PageState::cached, PageState::orphan) ||
                                     page.try_to(PageState::writeback, PageState::orphan))) {
       scratch.orphans[scratch.orphan_count++] = value.frame();
     }
+    parts_.pool.put(page, Holder::caller);
   } else if (value.kind() == EntryKind::resident) {
     Page& page = parts_.pool.page(value.frame());
     drop_kept_slot(parts_, page);

@@ -116,7 +116,7 @@ class FaultServer {
   void lock_write_run(WriteRun& run) noexcept;
   bool copy_shared(WriteRun& run, page::Reservation& frames) noexcept;
   void hand_copy(const WriteRun& run, std::uint32_t i, const cache::CopyPlaces& places,
-                 std::uint32_t at, page::Page& copy) noexcept;
+                 std::uint32_t at, page::Reservation& frames) noexcept;
   void note_writable(RegionRecord& region, std::uint64_t index, bool writable) noexcept;
 
   // fault_source.cc

@@ -111,10 +111,10 @@ void Sharing::release_frame(FrameIndex frame) noexcept {
   // Pairs with hand_over(): it changes the owner and then looks where the version stands; we have
   // changed that, and look at the owner now.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  // Of those who come to the conclusion that nobody needs the page, one makes it an orphan.
-  if (page.owner().region == kVersionOwner &&
-      (page.try_to(PageState::cached, PageState::orphan) ||
-       page.try_to(PageState::writeback, PageState::orphan))) {
+  // It may be the page of another version by now: it was shared once more before it was handed
+  // over. Of those who come to the conclusion that nobody needs the page, one makes it an orphan.
+  if (is_left(page) && (page.try_to(PageState::cached, PageState::orphan) ||
+                        page.try_to(PageState::writeback, PageState::orphan))) {
     parts_.lru.deactivate_first(std::span(&frame, 1));
   }
   parts_.pool.put(page, Holder::entry);

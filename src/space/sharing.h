@@ -59,6 +59,12 @@ class Sharing {
     const SlotIndex version = page.version();
     return !version.is_none() && parts_.swap.frame_of(version) == parts_.pool.index_of(page);
   }
+  // True if the page was only its version's, and that stands in it no more: nobody needs the page.
+  [[nodiscard]] bool is_left(const page::Page& page) const noexcept {
+    const page::Owner owner = page.owner();
+    return owner.region == kVersionOwner &&
+           parts_.swap.frame_of(version_of(owner)) != parts_.pool.index_of(page);
+  }
   // A holder's count of the page's content, as a slot: its version, made now if it has none. The
   // page's entry is locked; a slot was promised. `made`: one of those was used.
   [[nodiscard]] SlotIndex share(page::Page& page, bool& made) noexcept;
