@@ -141,6 +141,16 @@ TEST_P(PartsOfRandomPrograms, agree_with_plain_memory_whatever_the_seed) {
 INSTANTIATE_TEST_SUITE_P(Part, PartsOfRandomPrograms,
                          testing::Range(std::uint64_t{0}, std::uint64_t{kParts}));
 
+// Seeds that found what no other test had: each names a bug that was.
+TEST_F(RandomPrograms, that_failed_once_pass) {
+  for (const std::uint64_t seed : {
+           16462ULL,  // freed while its image was stored, though it had been shared anew
+           40661ULL,  // out of frames, because others took those that were free
+       }) {
+    run(ProgramShape::draw(seed));
+  }
+}
+
 TEST_F(RandomPrograms, run_the_same_way_twice) {
   const std::uint64_t first = from_environment("HOLDFAST_SEED", 1);
   const std::uint64_t count = std::getenv("HOLDFAST_SEED") != nullptr ? 1 : 50;
