@@ -168,7 +168,7 @@ class ExactFailures : public RandomPrograms,
 
 TEST_P(ExactFailures, at_every_place_are_ridden_out_or_told) {
   const std::uint64_t places_max = from_environment("HOLDFAST_SIM_PLACES", scaled(400));
-  const std::uint64_t seed = from_environment("HOLDFAST_SEED", 43);
+  const std::uint64_t seed = from_environment("HOLDFAST_SEED", 42);
   for (const sys::Repeat repeat : {sys::Repeat::once, sys::Repeat::forever}) {
     // A retry of EAGAIN for ever is no machine's failure but a hang, and not ours to end.
     if (repeat == sys::Repeat::forever && (GetParam() == sys::FailureKind::copy_again ||
