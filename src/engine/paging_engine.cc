@@ -253,18 +253,16 @@ bool PagingEngine::check_parts() {
     return false;
   }
   // Every page that the VM knows is on one of its lists, and nothing else is.
-  const lru::LruCounts lists = lru_->counts();
-  std::uint64_t known = 0;
   for (const page::Page& page : pool_->pages()) {
     const page::PageState state = page.state();
-    known += state == page::PageState::resident || state == page::PageState::cached ||
-                     state == page::PageState::orphan
-                 ? 1
-                 : 0;
+    const bool known = state == page::PageState::resident || state == page::PageState::cached ||
+                       state == page::PageState::orphan;
+    if (known == (page.lru_list() != page::LruList::none)) continue;
+    machine_.print_line("holdfast: check: the LRU lists do not hold exactly the pages of the VM");
+    pool_->dump_holders(page);
+    return false;
   }
-  if (lists.active + lists.inactive == known) return true;
-  machine_.print_line("holdfast: check: the LRU lists do not hold exactly the pages of the VM");
-  return false;
+  return true;
 }
 
 std::string PagingEngine::description() const {

@@ -140,20 +140,23 @@ bool Reclaimer::relieve(std::uint32_t frames, page::Priority priority) noexcept 
   const std::uint64_t kept = parts_.pool.kept_from(priority);
   const std::uint64_t enough = kept + frames;
   wake();
+  // Also looked at before each step: what was free then others may have taken by the time that it
+  // gives up, and there may be pages to reclaim again. Whoever asked tries once more.
+  bool some = false;
   for (Patience patience;;) {
-    if (parts_.pool.free_count() > enough) {
-      stalled_.store(false, std::memory_order_relaxed);
-      return true;
-    }
+    const std::uint64_t free = parts_.pool.free_count();
+    some = some || free > kept;
+    if (free > enough) break;
     const StepResult result = scanner_.step(true);
     if (result.progress) {
       patience = {};
+      some = false;
       continue;
     }
     (void)parts_.swap.maintain();
     if (give_up(result, patience)) break;
   }
-  const bool some = parts_.pool.free_count() > kept;
+  some = some || parts_.pool.free_count() > kept;
   stalled_.store(!some, std::memory_order_relaxed);
   return some;
 }

@@ -127,7 +127,6 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   void lock_chunk(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
                   DetachScratch& scratch) noexcept;
   bool keep_for_others(RegionRecord& region, std::uint64_t first, std::uint32_t pages) noexcept;
-  bool hand_over(page::Page& page, std::uint64_t index) noexcept;
   bool give_up_base(RegionRecord& region, std::uint64_t first, std::uint32_t pages) noexcept;
   void release_bases(RegionRecord& region) noexcept;
   int drop_unpinned(RegionRecord& region, std::uint64_t first, std::uint32_t pages,

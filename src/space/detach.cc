@@ -233,21 +233,6 @@ bool AddressSpace::keep_for_others(RegionRecord& region, std::uint64_t first,
   return all;
 }
 
-// The page, which is cached and whose entry is locked, goes to its version, if one still stands in
-// it. Of this and the version's last put, which may run now, one makes an orphan of it.
-bool AddressSpace::hand_over(Page& page, std::uint64_t index) noexcept {
-  const SlotIndex version = page.version();
-  if (version.is_none()) return false;
-  const auto place = static_cast<std::uint32_t>(index % parts_.window_pages);
-  page.set_owner({kVersionOwner, version_index(version, place)});
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (sharing_.is_linked(page)) {
-    page.clear_version(version);
-    return true;
-  }
-  return false;
-}
-
 // [first, first + pages), of one leaf, is to read as zeros, whatever its base says. False: no frame
 // for the leaf's table.
 bool AddressSpace::give_up_base(RegionRecord& region, std::uint64_t first,
@@ -297,10 +282,14 @@ void AddressSpace::detach_entry(RegionRecord& region, std::uint64_t index, Detac
   if (value.kind() == EntryKind::cached) {
     Page& page = parts_.pool.page(value.frame());
     drop_kept_slot(parts_, page);
-    if (!hand_over(page, index) && (page.try_to(PageState::cached, PageState::orphan) ||
-                                    page.try_to(PageState::writeback, PageState::orphan))) {
+    // Once it is handed over others may free it: it stays until we have looked.
+    parts_.pool.get(page, Holder::caller);
+    if (!sharing_.hand_over(page, index) &&
+        (page.try_to(PageState::cached, PageState::orphan) ||
+         page.try_to(PageState::writeback, PageState::orphan))) {
       scratch.orphans[scratch.orphan_count++] = value.frame();
     }
+    parts_.pool.put(page, Holder::caller);
   } else if (value.kind() == EntryKind::resident) {
     Page& page = parts_.pool.page(value.frame());
     drop_kept_slot(parts_, page);

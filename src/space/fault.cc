@@ -8,8 +8,9 @@ namespace {
 // Attempts before a fault gives up: each ended because somebody else changed the entry or took the
 // frames that relief had made. Far more than contention explains; a bound all the same.
 constexpr int kAttemptsMax = 10000;
-// How often a fault asks again where the kernel had no memory for a page although a frame was free.
-constexpr int kNoMemoryMax = 32;
+// How often a fault asks again where frames were free, but the kernel had no memory for a page, or
+// there was no place for a copy.
+constexpr int kScarceMax = 32;
 constexpr std::uint32_t kAdvisedRun = kRunMax;
 }  // namespace
 
@@ -26,7 +27,7 @@ RunPlan FaultServer::plan_for(RegionRecord& region, std::uint64_t index) noexcep
 
 Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_t index,
                                               RunPlan plan, sys::Access access) noexcept {
-  int no_memory = 0;
+  int scarce = 0;
   plan = with_neighbours(region, index, plan);
   // Memory that holds nothing yet is refused before that which does.
   const page::Priority priority = region.entry(index).peek().kind() == EntryKind::none
@@ -39,7 +40,8 @@ Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_
       if (outcome.pages > 1) region.streams.brought(index - plan.before, plan, outcome.pages);
       return outcome.pages;
     }
-    if (outcome.step == Step::no_memory && ++no_memory > kNoMemoryMax) break;
+    const bool is_scarce = outcome.step == Step::no_memory || outcome.step == Step::no_places;
+    if (is_scarce && ++scarce > kScarceMax) break;
     if (outcome.step != Step::again) {
       parts_.counters.add(Count::reclaim_direct);
       // Places for copies come free when pages leave, however many frames are free.
@@ -105,7 +107,11 @@ FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t in
     entry.unlock();
     return Outcome::retry(Step::again);
   }
-  if (kind == EntryKind::cached) return rescue(region, index, plan, frames);
+  if (kind == EntryKind::cached) {
+    const bool changes = access == sys::Access::write && !region.read_only;
+    if (changes && leave_to_others(region, index)) return Outcome::retry(Step::again);
+    return rescue(region, index, plan, frames);
+  }
   if (frames.size() == 0) {
     entry.unlock();
     return Outcome::retry(Step::no_frames);

@@ -4,7 +4,8 @@
 //   resident   a load: somebody was faster, run the instruction again
 //              a store: fault_write.cc: the page is made writable, and copied first for those who
 //              share it
-//   cached     fault_rescue.cc: back from the swap cache, for the price of a copy or a remap
+//   cached     fault_rescue.cc: back from the swap cache, for the price of a copy or a remap; a
+//              store to one that is shared leaves it to the others, and comes in as if swapped
 //   none, filled, swapped; none with a base (shared_tables.h)
 //              fault_run.cc: put together in a staging buffer (or in warm frames), entered in one
 //              call; swapped ones by one batched load, those that the region's source has by
@@ -85,14 +86,15 @@ class FaultServer {
   static Outcome stopped(int error, const char* doing, Address address) noexcept;
 
   // fault_rescue.cc
+  bool leave_to_others(RegionRecord& region, std::uint64_t index) noexcept;
   Outcome rescue(RegionRecord& region, std::uint64_t index, RunPlan plan,
                  page::Reservation& frames) noexcept;
   bool rescue_by_copy(RegionRecord& region, std::uint64_t index, page::Page& page,
                       page::Reservation& frames, int& error) noexcept;
   std::uint32_t rescue_by_move(RegionRecord& region, std::uint64_t index, page::Page& page,
                                std::uint32_t most, int& error) noexcept;
-  void publish_rescued(RegionRecord& region, std::uint64_t index, page::Page& page,
-                       FrameIndex left) noexcept;
+  void publish_rescued(RegionRecord& region, std::uint64_t index, page::Page& page, FrameIndex left,
+                       bool writable) noexcept;
 
   // fault_run.cc
   Outcome run(RegionRecord& region, std::uint64_t index, RunPlan plan, page::Reservation& frames,
@@ -116,7 +118,7 @@ class FaultServer {
   void lock_write_run(WriteRun& run) noexcept;
   bool copy_shared(WriteRun& run, page::Reservation& frames) noexcept;
   void hand_copy(const WriteRun& run, std::uint32_t i, const cache::CopyPlaces& places,
-                 std::uint32_t at, page::Page& copy) noexcept;
+                 std::uint32_t at, page::Reservation& frames) noexcept;
   void note_writable(RegionRecord& region, std::uint64_t index, bool writable) noexcept;
 
   // fault_source.cc

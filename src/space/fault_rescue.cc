@@ -14,6 +14,25 @@ using page::Owner;
 using page::Page;
 using page::PageState;
 
+// A store to a cached page that others share: its version keeps it where it stands, and its entry
+// gets the version, as if it were swapped; the region's own page then comes in from there, writable
+// at once. That takes one frame. To rescue the page, and to copy it at the next fault, takes two
+// and a place for the copy; and where there is one, the rescue would take it every time, and the
+// copy never get one. False: nobody shares it any more, and nothing was done.
+bool FaultServer::leave_to_others(RegionRecord& region, std::uint64_t index) noexcept {
+  Entry& entry = region.entry(index);
+  const FrameIndex frame = entry.peek().frame();
+  Page& page = parts_.pool.page(frame);
+  const SlotIndex version = page.version();
+  if (version.is_none() || !parts_.swap.try_get(version, frame)) return false;
+  // Once it is handed over others may free it: it stays until we have looked.
+  parts_.pool.get(page, Holder::caller);
+  if (!sharing_.hand_over(page, index)) sharing_.make_orphan(page);  // it has just got its image
+  parts_.pool.put(page, Holder::caller);
+  entry.unlock(EntryValue::swapped(version));
+  return true;
+}
+
 FaultServer::Outcome FaultServer::rescue(RegionRecord& region, std::uint64_t index, RunPlan plan,
                                          page::Reservation& frames) noexcept {
   Entry& entry = region.entry(index);
@@ -56,7 +75,8 @@ bool FaultServer::rescue_by_copy(RegionRecord& region, std::uint64_t index, Page
   const FrameIndex left_frame = parts_.pool.index_of(left);
   const bool warm = parts_.pool.put_to_warm(left, Holder::caller);
   HF_DCHECK(warm);
-  publish_rescued(region, index, page, warm ? left_frame : FrameIndex::none());
+  publish_rescued(region, index, page, warm ? left_frame : FrameIndex::none(),
+                  protection == sys::Protection::writable);
   return true;
 }
 
@@ -86,8 +106,8 @@ std::uint32_t FaultServer::rescue_by_move(RegionRecord& region, std::uint64_t in
   for (std::uint32_t i = 0; i < pages; ++i) {
     Entry& entry = region.entry(index + i);
     if (i < entered.pages) {
-      publish_rescued(region, index + i, parts_.pool.page(entry.peek().frame()),
-                      FrameIndex::none());
+      publish_rescued(region, index + i, parts_.pool.page(entry.peek().frame()), FrameIndex::none(),
+                      true);
     } else if (i > 0) {
       entry.unlock();  // the first stays locked: the caller tries otherwise
     }
@@ -95,12 +115,13 @@ std::uint32_t FaultServer::rescue_by_move(RegionRecord& region, std::uint64_t in
   return entered.pages;
 }
 
-// The page is visible again: it goes back to the active list, and its entry holds it.
+// The page is visible again: it goes back to the active list, and its entry holds it. writable: as
+// it was entered; those who shared it then may be gone.
 void FaultServer::publish_rescued(RegionRecord& region, std::uint64_t index, Page& page,
-                                  FrameIndex left) noexcept {
+                                  FrameIndex left, bool writable) noexcept {
   const cache::WindowIndex window(page.pool_window());
   const FrameIndex frame = parts_.pool.index_of(page);
-  note_writable(region, index, sharing_.protection_of(region, page) == sys::Protection::writable);
+  note_writable(region, index, writable);
   parts_.pool.get(page, Holder::entry);
   page.to(PageState::resident);
   page.set_pool_window(Page::kNoPoolWindow);

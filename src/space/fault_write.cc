@@ -114,8 +114,7 @@ bool FaultServer::copy_shared(WriteRun& run, page::Reservation& frames) noexcept
         parts_.cache->take_places(std::min(run.shared_count - done, frames.size()));
     if (places.pages == 0) break;
     for (std::uint32_t at = 0; at < places.pages; ++at, ++done) {
-      Page& copy = frames.take(Holder::entry);
-      hand_copy(run, run.shared[done], places, at, copy);
+      hand_copy(run, run.shared[done], places, at, frames);
     }
     parts_.cache->release(places.window);
   }
@@ -128,16 +127,19 @@ bool FaultServer::copy_shared(WriteRun& run, page::Reservation& frames) noexcept
   return run.pages > 0;
 }
 
-// The copy takes the page's place in its version.
+// The copy takes the page's place in its version, if there still is one: its last holder may drop
+// it at any moment.
 void FaultServer::hand_copy(const WriteRun& run, std::uint32_t i, const cache::CopyPlaces& places,
-                            std::uint32_t at, Page& copy) noexcept {
+                            std::uint32_t at, page::Reservation& frames) noexcept {
   const FrameIndex frame = run.entry(i).peek().frame();
   Page& page = parts_.pool.page(frame);
   const SlotIndex version = page.version();
+  if (version.is_none()) return;
   const std::uint32_t place = places.place + at;
   // It is there, and nobody writes to it: it is protected, and its entry is locked.
   std::memcpy(parts_.machine.view(places.address + std::uint64_t{at} * kPageSize),
               parts_.machine.view(run.region->address_of(run.first + i)), kPageSize);
+  Page& copy = frames.take(Holder::entry);
   const FrameIndex copy_frame = parts_.pool.index_of(copy);
   copy.set_owner({kVersionOwner, version_index(version, place)});
   copy.set_pool_window(places.window.value);
@@ -145,8 +147,7 @@ void FaultServer::hand_copy(const WriteRun& run, std::uint32_t i, const cache::C
   parts_.pool.get(copy, Holder::vm);
   parts_.cache->place_page(places.window, place, copy_frame);
   parts_.lru.add_inactive(std::span(&copy_frame, 1));
-  const bool taken = !version.is_none() && parts_.swap.relocate(version, frame, copy_frame);
-  if (taken) {
+  if (parts_.swap.relocate(version, frame, copy_frame)) {
     page.clear_version(version);
     parts_.pool.put(page, Holder::entry);
   } else {

@@ -111,13 +111,30 @@ void Sharing::release_frame(FrameIndex frame) noexcept {
   // Pairs with hand_over(): it changes the owner and then looks where the version stands; we have
   // changed that, and look at the owner now.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  // Of those who come to the conclusion that nobody needs the page, one makes it an orphan.
-  if (page.owner().region == kVersionOwner &&
-      (page.try_to(PageState::cached, PageState::orphan) ||
-       page.try_to(PageState::writeback, PageState::orphan))) {
-    parts_.lru.deactivate_first(std::span(&frame, 1));
-  }
+  // It may be the page of another version by now: it was shared once more before it was handed
+  // over.
+  if (is_left(page)) make_orphan(page);
   parts_.pool.put(page, Holder::entry);
+}
+
+void Sharing::make_orphan(Page& page) noexcept {
+  if (!page.try_to(PageState::cached, PageState::orphan) &&
+      !page.try_to(PageState::writeback, PageState::orphan)) {
+    return;
+  }
+  const FrameIndex frame = parts_.pool.index_of(page);
+  parts_.lru.deactivate_first(std::span(&frame, 1));
+}
+
+bool Sharing::hand_over(Page& page, std::uint64_t index) noexcept {
+  const SlotIndex version = page.version();
+  if (version.is_none()) return false;
+  const auto place = static_cast<std::uint32_t>(index % parts_.window_pages);
+  page.set_owner({kVersionOwner, version_index(version, place)});
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!is_linked(page)) return false;
+  page.clear_version(version);
+  return true;
 }
 
 // --- tables and leaves ---

@@ -59,6 +59,12 @@ class Sharing {
     const SlotIndex version = page.version();
     return !version.is_none() && parts_.swap.frame_of(version) == parts_.pool.index_of(page);
   }
+  // True if the page was only its version's, and that stands in it no more: nobody needs the page.
+  [[nodiscard]] bool is_left(const page::Page& page) const noexcept {
+    const page::Owner owner = page.owner();
+    return owner.region == kVersionOwner &&
+           parts_.swap.frame_of(version_of(owner)) != parts_.pool.index_of(page);
+  }
   // A holder's count of the page's content, as a slot: its version, made now if it has none. The
   // page's entry is locked; a slot was promised. `made`: one of those was used.
   [[nodiscard]] SlotIndex share(page::Page& page, bool& made) noexcept;
@@ -82,6 +88,13 @@ class Sharing {
   void put_slot(SlotIndex slot) noexcept;
   // A version does not stand in the frame any more: puts its reference.
   void release_frame(FrameIndex frame) noexcept;
+  // The page, which is cached for region page `index`, goes to its version, if one still stands in
+  // it. Its entry is locked, and gets another value. False: nobody has the page any more; of this
+  // and the version's last put, which may run now, one makes an orphan of it.
+  [[nodiscard]] bool hand_over(page::Page& page, std::uint64_t index) noexcept;
+  // Nobody needs the page, which stands in a pool window. Of those who come to that conclusion, one
+  // makes it an orphan.
+  void make_orphan(page::Page& page) noexcept;
 
   // --- tables and leaves ---
   // True if pages of the leaf may be changed. Tells the truth while an entry of it is locked.

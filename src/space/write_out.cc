@@ -105,7 +105,8 @@ void Evictor::consider(FrameIndex frame, WriteOutScratch& scratch) noexcept {
   const auto place = static_cast<std::uint32_t>(owner.index.value % parts_.window_pages);
   const std::byte* content =
       parts_.machine.view(parts_.cache->address_of(cache::WindowIndex(item.window), place));
-  if (linked && parts_.swap.try_get(page.version(), frame)) item.version = page.version();
+  const SlotIndex version = page.version();  // its last holder may take it away
+  if (!version.is_none() && parts_.swap.try_get(version, frame)) item.version = version;
   if (item.version.is_none() && leave_without_store(item, content)) {
     gone(page, scratch);
     region->leave();
@@ -259,7 +260,7 @@ void Evictor::settle_version(WriteOutItem& item, swap::StoreItem& stored,
   if (!stored.replaced.is_none() && !ours) sharing_.release_frame(stored.replaced);
   if (!ok && stored.error.code == Errc::swap_full) note_refused(frame, scratch.mark);
   bool leaves = false;
-  if (item.region == nullptr || page.owner().region == kVersionOwner) {
+  if (item.region == nullptr) {
     leaves = settle_copy(item, ours);
   } else {
     (void)item.entry->lock();
@@ -276,7 +277,7 @@ void Evictor::settle_version(WriteOutItem& item, swap::StoreItem& stored,
   if (item.region != nullptr) item.region->leave();
 }
 
-// A copy, or a page whose region has gone meanwhile: only its version had it. True: it leaves.
+// A copy: only its version had it. True: it leaves.
 bool Evictor::settle_copy(WriteOutItem& item, bool ours) noexcept {
   Page& page = *item.page;
   if (!ours) (void)page.try_to(PageState::writeback, PageState::cached);
@@ -286,7 +287,9 @@ bool Evictor::settle_copy(WriteOutItem& item, bool ours) noexcept {
 }
 
 // A page of a region, whose entry is locked: it leaves if nobody has rescued it. Our count of the
-// version passes to the entry then.
+// version passes to the entry then. It leaves, too, if its region has handed it over meanwhile, to
+// the version that has got the image; it may have been shared once more before, and handed over to
+// that one.
 bool Evictor::settle_page(WriteOutItem& item, bool ours, bool ok) noexcept {
   Page& page = *item.page;
   const FrameIndex frame = parts_.pool.index_of(page);
@@ -304,9 +307,10 @@ bool Evictor::settle_page(WriteOutItem& item, bool ours, bool ok) noexcept {
     return true;
   }
   if (at_its_place || handed_over) (void)page.try_to(PageState::writeback, PageState::cached);
+  const bool leaves = ours && sharing_.is_left(page);
   item.entry->unlock();
   sharing_.put_slot(item.version);
-  return handed_over && ours;
+  return leaves;
 }
 
 // Called with the page's entry locked, before anybody else can try it again: who does is told by
