@@ -115,9 +115,10 @@ class FaultServer {
   // fault_write.cc
   struct WriteRun;
   Outcome write(RegionRecord& region, std::uint64_t index) noexcept;
-  void lock_write_run(WriteRun& run) noexcept;
+  void lock_write_run(WriteRun& run, std::uint64_t from, std::uint64_t to) noexcept;
+  int lift(const WriteRun& run) noexcept;
   bool copy_shared(WriteRun& run, page::Reservation& frames) noexcept;
-  void hand_copy(const WriteRun& run, std::uint32_t i, const cache::CopyPlaces& places,
+  void hand_copy(const WriteRun& run, std::uint64_t index, const cache::CopyPlaces& places,
                  std::uint32_t at, page::Reservation& frames) noexcept;
   void note_writable(RegionRecord& region, std::uint64_t index, bool writable) noexcept;
 

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 
 #include "base/base.h"
@@ -58,6 +59,12 @@ struct LeafRecord {
     } else {
       open[i / 64].fetch_and(~bit, std::memory_order_seq_cst);
     }
+  }
+  // How many pages have been made writable since; about, unless all entries are locked.
+  [[nodiscard]] std::uint32_t open_count() const noexcept {
+    int count = 0;
+    for (const auto& word : open) count += std::popcount(word.load(std::memory_order_relaxed));
+    return static_cast<std::uint32_t>(count);
   }
   // True if a store to the page cannot fault.
   [[nodiscard]] bool is_writable(std::uint64_t i) const noexcept {

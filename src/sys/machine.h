@@ -160,6 +160,8 @@ class Machine {
   // Drops the memory that stands in the range; it reads as zeros (pool, table) or faults (region).
   // errno. Async-signal-safe.
   virtual int discard(Address address, std::uint64_t bytes) noexcept = 0;
+  // A hint: the pages will all be written to now. One call is cheaper than a fault for each.
+  virtual void populate(Address address, std::uint64_t bytes) noexcept = 0;
   // Unmaps the range `from` in one call and lets its pages, page tables and all, stand at `to`
   // (reserved pool memory, whose former contents are gone). No store is lost: each lands before the
   // move or faults after it. `from` keeps its registration. errno. Async-signal-safe.

@@ -66,6 +66,7 @@ class FakeMachine : public sys::Machine {
     ++discards;
     return 0;
   }
+  void populate(Address, std::uint64_t) noexcept override {}
   int remap_out(Address, Address, std::uint64_t) noexcept override { return ENOSYS; }
   [[nodiscard]] std::byte* view(Address address) noexcept override {
     return reinterpret_cast<std::byte*>(address);

@@ -91,6 +91,11 @@ class RealMachine final : public Machine {
     return errno_of([&]() noexcept { return ::munmap(pointer(address), bytes) == 0; });
   }
 
+  void populate(Address address, std::uint64_t bytes) noexcept override {
+    (void)errno_of([&]() noexcept {  // before Linux 5.14: EINVAL
+      return ::madvise(pointer(address), bytes, MADV_POPULATE_WRITE) == 0;
+    });
+  }
   int discard(Address address, std::uint64_t bytes) noexcept override {
     HF_DCHECK2(is_page_aligned(address) && is_page_aligned(bytes), address, bytes);
     return errno_of(

@@ -100,6 +100,7 @@ class SimMachine final : public Machine {
                                           Purpose purpose) noexcept override;
   int release(Address address, std::uint64_t bytes) noexcept override;
   int discard(Address address, std::uint64_t bytes) noexcept override;
+  void populate(Address, std::uint64_t) noexcept override {}  // memory comes as it is written to
   int remap_out(Address to, Address from, std::uint64_t bytes) noexcept override;
   [[nodiscard]] std::byte* view(Address address) noexcept override;
   [[nodiscard]] Expected<std::unique_ptr<FaultSource>> open_faults(
