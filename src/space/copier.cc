@@ -284,20 +284,39 @@ Expected<void> Copier::copy_pinned(RegionRecord& source, std::uint64_t leaf, Tab
   const std::uint64_t end = std::min(first + kLeafEntries, source.page_count());
   Expected<void> result;
   for (std::uint64_t index = first; index < end && result; ++index) {
-    const EntryValue value = source.entry(index).peek();
-    if (value.kind() != EntryKind::resident) continue;
-    if (parts_.pool.page(value.frame()).pins() == 0) continue;
+    if (!is_pinned(source, index)) continue;
     record.pinned.store(1, std::memory_order_seq_cst);
-    if (!record.is_writable(index - first)) continue;  // it is only being looked at: see pinning.cc
-    pinned_[(index - first) / 64] |= std::uint64_t{1} << (index - first) % 64;
-    if (table != 0) result = copy_page(source, index, table);
+    result = keep_pinned(source, index, table);
   }
   if (!result) record.pinned.store(1, std::memory_order_seq_cst);
   return result;
 }
 
-Expected<void> Copier::copy_page(RegionRecord& source, std::uint64_t index, TableId table) {
-  page::Reservation frames = parts_.pool.reserve(1, page::Priority::normal);
+bool Copier::is_pinned(const RegionRecord& source, std::uint64_t index) const noexcept {
+  const EntryValue value = source.entry(index).peek();
+  return value.kind() == EntryKind::resident && parts_.pool.page(value.frame()).pins() != 0;
+}
+
+// Pins go at any moment, and then the page may be taken away: under its entry's lock it stays. One
+// whose pins have gone by then is a page like any other.
+Expected<void> Copier::keep_pinned(RegionRecord& source, std::uint64_t index, TableId table) {
+  page::Reservation frames;
+  if (table != 0) frames = parts_.pool.reserve(1, page::Priority::normal);
+  Entry& entry = source.entry(index);
+  (void)entry.lock();
+  Expected<void> result;
+  // One that is protected is only being looked at: see pinning.cc.
+  if (is_pinned(source, index) && source.leaf_of(index).is_writable(index % kLeafEntries)) {
+    const std::uint64_t i = index % kLeafEntries;
+    pinned_[i / 64] |= std::uint64_t{1} << i % 64;
+    if (table != 0) result = copy_page(source, index, table, frames);
+  }
+  entry.unlock();
+  return result;
+}
+
+Expected<void> Copier::copy_page(RegionRecord& source, std::uint64_t index, TableId table,
+                                 page::Reservation& frames) {
   if (frames.size() == 0) return short_of_frames(1, parts_.pool.free_count());
   const cache::CopyPlaces places = parts_.cache->take_places(1);
   if (places.pages == 0) return short_of_frames(1, parts_.pool.free_count());

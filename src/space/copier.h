@@ -52,7 +52,10 @@ class Copier {
   static void thaw_leaf(LeafRecord& leaf) noexcept;
   void cancel_unwanted(RegionRecord& source) noexcept;
   Expected<void> copy_pinned(RegionRecord& source, std::uint64_t leaf, TableId table);
-  Expected<void> copy_page(RegionRecord& source, std::uint64_t index, TableId table);
+  [[nodiscard]] bool is_pinned(const RegionRecord& source, std::uint64_t index) const noexcept;
+  Expected<void> keep_pinned(RegionRecord& source, std::uint64_t index, TableId table);
+  Expected<void> copy_page(RegionRecord& source, std::uint64_t index, TableId table,
+                           page::Reservation& frames);
   Expected<void> protect_leaf(RegionRecord& source, std::uint64_t leaf);
   Expected<void> protect_pages(RegionRecord& source, std::uint64_t first, std::uint64_t end);
   Expected<void> flush() noexcept;
