@@ -204,8 +204,7 @@ void Program::try_forbidden() {
 
 OnError Program::on_error(const Error& error, std::uintptr_t address, void* program) noexcept {
   auto* self = static_cast<Program*>(program);
-  self->last_error_ = error;
-  ++self->error_calls_;
+  self->told_[address & ~(kPageSize - 1)] = error;
   self->log("on_error %s at %#llx", name(error.code), static_cast<unsigned long long>(address));
   if (self->retries_ < kRetriesMax && self->random_.chance(1, 2)) {
     ++self->retries_;

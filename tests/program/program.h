@@ -13,6 +13,7 @@
 
 #include <cstdarg>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -115,7 +116,9 @@ class Program {
   // One page's part at most; compares or tells the model. False: the access was fatal.
   bool load_piece(Slot& slot, std::uint64_t offset, std::uint64_t size);
   bool store_piece(Slot& slot, std::uint64_t offset, const std::byte* from, std::uint64_t size);
-  void judge_fatal_access(const char* kind, const Slot& slot, std::uint64_t offset);
+  [[nodiscard]] std::string name_of(const Slot& slot, std::uint64_t offset) const;
+  // An access to the page at `address` was fatal; `where` names the page.
+  void judge_fatal_access(const char* kind, Address address, const std::string& where);
 
   // A page of a copy: by a load, or by read(). False: the access was fatal.
   bool load_copy(HeldCopy& copy, std::uint64_t page);
@@ -145,8 +148,7 @@ class Program {
   std::uint64_t held_pages_ = 0;
   std::uint64_t next_tag_ = 1;
   std::uint64_t deferred_ = 0, deferred_run_ = 0;
-  Error last_error_;  // what on_error was told last
-  std::uint64_t error_calls_ = 0;
+  std::map<Address, Error> told_;  // what on_error was told last, by page: threads fault at once
   int retries_ = 0;
   ProgramProbes probes_;
   std::string failure_;           // the first; empty: none

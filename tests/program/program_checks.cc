@@ -11,7 +11,7 @@ bool Program::load_piece(Slot& slot, std::uint64_t offset, std::uint64_t size) {
   std::array<std::byte, kPageSize> bytes;
   HF_CHECK((offset & (kPageSize - 1)) + size <= kPageSize);
   if (!machine_.load(slot.base + offset, bytes.data(), size)) {
-    judge_fatal_access("load", slot, offset);
+    judge_fatal_access("load", slot.base + offset, name_of(slot, offset));
     return false;
   }
   retries_ = 0;
@@ -27,7 +27,7 @@ bool Program::store_piece(Slot& slot, std::uint64_t offset, const std::byte* fro
                           std::uint64_t size) {
   HF_CHECK((offset & (kPageSize - 1)) + size <= kPageSize);
   if (!machine_.store(slot.base + offset, from, size)) {
-    judge_fatal_access("store", slot, offset);
+    judge_fatal_access("store", slot.base + offset, name_of(slot, offset));
     return false;
   }
   retries_ = 0;
@@ -35,13 +35,23 @@ bool Program::store_piece(Slot& slot, std::uint64_t offset, const std::byte* fro
   return true;
 }
 
-void Program::judge_fatal_access(const char* kind, const Slot& slot, std::uint64_t offset) {
+std::string Program::name_of(const Slot& slot, std::uint64_t offset) const {
+  return "region " + std::to_string(&slot - slots_.data()) + " page " +
+         std::to_string(offset >> kPageShift);
+}
+
+void Program::judge_fatal_access(const char* kind, Address address, const std::string& where) {
   ++probes_.fatal_accesses;
-  log("fatal %s in region %td page %llu: %s", kind, &slot - slots_.data(),
-      static_cast<unsigned long long>(offset >> kPageShift), name(last_error_.code));
-  if (error_calls_ == 0) return fail_with("a fatal %s, and the error handler was not told", kind);
-  if (!is_excused(last_error_.code)) {
-    fail_with("a %s is fatal for no reason: %s", kind, last_error_.message().c_str());
+  const auto told = told_.find(address & ~(kPageSize - 1));
+  if (told == told_.end()) {
+    return fail_with("a %s is fatal in %s, and the error handler was not told", kind,
+                     where.c_str());
+  }
+  const Error& error = told->second;
+  log("fatal %s in %s: %s", kind, where.c_str(), name(error.code));
+  if (!is_excused(error.code)) {
+    fail_with("a %s in %s is fatal for no reason: %s", kind, where.c_str(),
+              error.message().c_str());
   }
 }
 
@@ -58,11 +68,7 @@ bool Program::load_copy(HeldCopy& copy, std::uint64_t page) {
   std::array<std::byte, kPageSize> bytes;
   const auto base = reinterpret_cast<Address>(copy.snapshot.data());
   if (!machine_.load(base + (page << kPageShift), bytes.data(), kPageSize)) {
-    log("fatal load in a snapshot: %s", name(last_error_.code));
-    ++probes_.fatal_accesses;
-    if (!is_excused(last_error_.code)) {
-      fail_with("a load in a snapshot is fatal for no reason: %s", last_error_.message().c_str());
-    }
+    judge_fatal_access("load", base + (page << kPageShift), "a snapshot");
     return false;
   }
   compare_copy(copy, page, bytes.data());
