@@ -24,8 +24,8 @@ logs=build/logs
 jobs=$(nproc)
 test_timeout=900       # seconds for one test: a hang is a failure, not a stuck run
 release_tests='^(engine|soak|race|cli|bench|examples)$'  # the build that users get
-asan_tests='base|page|lru|swap|cache|space|engine|program'  # memory
-tsan_tests='sync|page|lru|swap|sys|space|engine|race'           # threads
+asan_tests='base|page|lru|swap|cache|space|engine|image|aio|program'  # memory
+tsan_tests='sync|page|lru|swap|sys|space|engine|aio|capture|race'  # threads
 long_tests='^(soak|program|examples|bench)$'  # labels of folders that take minutes
 passed=0 failed=0 skipped=0 failures=()
 started=$SECONDS
