@@ -116,12 +116,14 @@ Expected<void> Copier::provide(std::span<RegionRecord* const> sources) {
     }
     promised_ = slots;
   }
-  while (tables > charged_) {
-    const std::uint32_t more = std::min(tables - charged_, page::kReservationMax);
+  for (std::uint32_t most = page::kReservationMax; tables > charged_;) {
+    const std::uint32_t more = std::min(tables - charged_, most);
     if (parts_.pool.charge(more, page::Priority::normal)) {
       charged_ += more;
     } else if (!parts_.relief->relieve(more, page::Priority::normal)) {
       return short_of_frames(tables, parts_.pool.free_count());
+    } else {
+      most = std::max(most / 2, 1U);  // it may have made some free, but not as many
     }
   }
   return {};

@@ -1,5 +1,6 @@
-// Close against DMA: the capture is closed at random points of streaming, under memory pressure.
-// What has landed is what was sent, nothing lands afterwards, and no page is held.
+// Close against DMA: the capture is closed at random points of streaming, under memory pressure and
+// while the ring is being cloned and snapshots of it are taken. What has landed in the ring is what
+// was sent, nothing lands afterwards, and no page is held.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -27,6 +28,19 @@ class Close : public CaptureTest {
       page_at(pressure, random() % pages)[0] = static_cast<std::byte>(i);
     }
   }
+  // Whoever copies the ring gets what is there now; what is in flight goes on to the ring.
+  void copy_the_ring() {
+    if (random() % 2 == 0) {
+      auto made = engine->clone(ring);
+      ASSERT_TRUE(made) << made.error().message();
+      clone = std::move(*made);
+      page_at(clone, random() % (clone.size() / kPageSize))[0] = std::byte{0x77};
+    } else {
+      auto made = engine->snapshot(ring);
+      ASSERT_TRUE(made) << made.error().message();
+      snapshot = std::move(*made);
+    }
+  }
   void take_some_frames(std::uint64_t count) {
     for (; count > 0; --count) {
       const auto frame = capture->dequeue(10'000'000'000);
@@ -38,6 +52,7 @@ class Close : public CaptureTest {
       order.push_back((*frame)->cookie);
       queue((*frame)->cookie);
       if (random() % 4 == 0) press();
+      if (random() % 8 == 0) copy_the_ring();
     }
   }
   // The buffers that were at the capture when it was closed, in the order in which they were to be
@@ -81,6 +96,8 @@ class Close : public CaptureTest {
 
   std::mt19937_64 random;
   Region pressure;
+  Region clone;
+  Snapshot snapshot;
   std::uint64_t taken = 0;
   std::vector<std::uint64_t> order;  // of the buffers, as they were queued
 };
