@@ -58,8 +58,11 @@ Expected<void> Copier::copy(std::span<RegionRecord* const> sources, AddressSpace
     result = attempt(sources, made);
     if (result) return result;
     const bool short_of_memory = result.error().code == Errc::out_of_memory;
-    if (!short_of_memory || !parts_.relief->relieve(page::kReservationMax, page::Priority::normal))
-      break;
+    if (!short_of_memory) break;
+    // Places for copies come free when pages leave, however many frames are free.
+    const auto wanted =
+        static_cast<std::uint32_t>(page::kReservationMax + parts_.pool.free_count());
+    if (!parts_.relief->relieve(wanted, page::Priority::normal)) break;
     if (tries + 1 < kCopyTries) result = {};
   }
   for (std::size_t i = 0; i < claimed; ++i) give_back(made[i]);
