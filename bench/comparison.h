@@ -64,6 +64,7 @@ void add_footprint(Registry& registry);     // paging/metadata, paging/map-1T
 void add_pins(Registry& registry);          // pin/resident
 void add_aio(Registry& registry);           // aio/read, aio/write, aio/pressure
 void add_first_writes(Registry& registry);  // cow
+void add_memory_peak(Registry& registry);   // cow/memory
 void add_freeing(Registry& registry);       // free/owner, free/churn
 void add_capture(Registry& registry);       // capture/rate
 void add_kv(Registry& registry);            // cow/kv, cow/save

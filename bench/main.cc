@@ -129,6 +129,7 @@ int main(int argc, char** argv) {
   holdfast::bench::add_pins(registry);
   holdfast::bench::add_aio(registry);
   holdfast::bench::add_first_writes(registry);
+  holdfast::bench::add_memory_peak(registry);
   holdfast::bench::add_kv(registry);
   if (command.list) {
     list(registry);

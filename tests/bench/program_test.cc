@@ -35,6 +35,7 @@ TEST(Program, the_list_has_every_comparison) {
                            "aio/write ",
                            "aio/pressure ",
                            "capture/rate ",
+                           "cow/memory ",
                            "cow/kv ",
                            "cow/save "}) {
     EXPECT_NE(result.output.find(name), std::string::npos) << name;

@@ -75,6 +75,9 @@ class GatedMachine final : public sys::Machine {
   int discard(Address address, std::uint64_t bytes) noexcept override {
     return below_.discard(address, bytes);
   }
+  void populate(Address address, std::uint64_t bytes) noexcept override {
+    below_.populate(address, bytes);
+  }
   int remap_out(Address to, Address from, std::uint64_t bytes) noexcept override {
     return below_.remap_out(to, from, bytes);
   }
