@@ -69,9 +69,6 @@ class GatedMachine final : public sys::Machine {
   int release(Address address, std::uint64_t bytes) noexcept override {
     return below_.release(address, bytes);
   }
-  void populate(Address address, std::uint64_t bytes) noexcept override {
-    below_.populate(address, bytes);
-  }
   int discard(Address address, std::uint64_t bytes) noexcept override {
     return below_.discard(address, bytes);
   }
