@@ -36,7 +36,7 @@ enum class Unpin : std::uint8_t { none, in_task, in_signal_handler, in_completio
 struct StateRule {
   PageIs state;
   const char* name;
-  bool has_frame;  // a copy has to be made as soon as its owner writes
+  bool mapped;     // a copy has to be made as soon as its owner writes
   bool pinned;     // a copy has to be made at once
   bool has_bytes;  // it takes a slot when it leaves
 };
@@ -60,11 +60,12 @@ struct Cell {
     return pinned_late() || rule.state == PageIs::pinned_read_write;
   }
   // How many copies are made: at once for a pinned page, else when the parent needs a page that
-  // others share for itself, to write to it or to pin it. A page without a frame is nobody's: who
-  // needs it brings in his own. What the child does never costs a copy.
+  // others share for itself, to write to it or to pin it. A page that is not mapped is left to
+  // those who share it, cached or swapped, and whoever needs it brings in his own. What the child
+  // does never costs a copy.
   [[nodiscard]] std::uint64_t copies() const {
     if (rule.pinned) return 1;
-    return rule.has_frame && (parent_writes() || pinned_late()) ? 1 : 0;
+    return rule.mapped && (parent_writes() || pinned_late()) ? 1 : 0;
   }
   // How many slots hold it when all is evicted: one for all who share it, and one for each who has
   // his own.
