@@ -27,6 +27,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -123,7 +124,8 @@ class Snapshot {
   // engine), not_mapped, interrupt_context.
   template <class Function>
   Expected<void> for_each_run(Function&& fn, const Snapshot* since = nullptr) const {
-    return visit(since, false, thunk<std::remove_reference_t<Function>>, &fn);
+    return visit(since, false, thunk<std::remove_reference_t<Function>>,
+                 const_cast<void*>(static_cast<const void*>(std::addressof(fn))));
   }
 
   // The runs that differ from `earlier`, of kind data or zero: compared byte by byte, but for pages

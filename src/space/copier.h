@@ -56,6 +56,7 @@ class Copier {
   Expected<void> keep_pinned(RegionRecord& source, std::uint64_t index, TableId table);
   Expected<void> copy_page(RegionRecord& source, std::uint64_t index, TableId table,
                            page::Reservation& frames);
+  static std::unexpected<Error> short_of_frames(std::uint64_t wanted, std::uint64_t free) noexcept;
   Expected<void> protect_leaf(RegionRecord& source, std::uint64_t leaf);
   Expected<void> protect_pages(RegionRecord& source, std::uint64_t first, std::uint64_t end);
   Expected<void> flush() noexcept;

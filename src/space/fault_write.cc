@@ -20,7 +20,6 @@ namespace holdfast::space {
 
 using page::Holder;
 using page::Page;
-using page::PageState;
 
 namespace {
 constexpr std::uint64_t kRowPages = 16;    // 64 KiB
@@ -185,12 +184,7 @@ void FaultServer::hand_copy(const WriteRun& run, std::uint64_t index,
               parts_.machine.view(run.region->address_of(index)), kPageSize);
   Page& copy = frames.take(Holder::entry);
   const FrameIndex copy_frame = parts_.pool.index_of(copy);
-  copy.set_owner({kVersionOwner, version_index(version, place)});
-  copy.set_pool_window(places.window.value);
-  copy.to(PageState::cached);
-  parts_.pool.get(copy, Holder::vm);
-  parts_.cache->place_page(places.window, place, copy_frame);
-  parts_.lru.add_inactive(std::span(&copy_frame, 1));
+  sharing_.add_copy(copy, version, places.window, place);
   if (parts_.swap.relocate(version, frame, copy_frame)) {
     page.clear_version(version);
     parts_.pool.put(page, Holder::entry);

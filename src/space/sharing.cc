@@ -101,6 +101,17 @@ bool Sharing::read_from_window(SlotIndex version, FrameIndex frame, std::byte* t
   return read;
 }
 
+void Sharing::add_copy(Page& copy, SlotIndex version, cache::WindowIndex window,
+                       std::uint32_t place) noexcept {
+  const FrameIndex frame = parts_.pool.index_of(copy);
+  copy.set_owner({kVersionOwner, version_index(version, place)});
+  copy.set_pool_window(window.value);
+  copy.to(PageState::cached);
+  parts_.pool.get(copy, Holder::vm);
+  parts_.cache->place_page(window, place, frame);
+  parts_.lru.add_inactive(std::span(&frame, 1));
+}
+
 void Sharing::put_slot(SlotIndex slot) noexcept {
   const FrameIndex frame = parts_.swap.put(slot);
   if (!frame.is_none()) release_frame(frame);

@@ -21,6 +21,7 @@
 #include <cstdint>
 
 #include "base/base.h"
+#include "cache/cache.h"
 #include "page/page.h"
 #include "space/parts.h"
 #include "space/region_record.h"
@@ -86,6 +87,10 @@ class Sharing {
   [[nodiscard]] Read read_version(SlotIndex version, std::byte* to) noexcept;
   // One holder of a slot less; the last frees what it had.
   void put_slot(SlotIndex slot) noexcept;
+  // A copy that has been written to its place becomes a cached page that only its version refers
+  // to: never mapped, and inactive from the start. The caller has the version's reference of it.
+  void add_copy(page::Page& copy, SlotIndex version, cache::WindowIndex window,
+                std::uint32_t place) noexcept;
   // A version does not stand in the frame any more: puts its reference.
   void release_frame(FrameIndex frame) noexcept;
   // The page, which is cached for region page `index`, goes to its version, if one still stands in

@@ -239,6 +239,10 @@ TEST_P(Copies, runs_tell_data_from_zeros_and_what_has_not_changed) {
   };
   EXPECT_EQ(runs, (std::vector<holdfast::Run>{at(0, 10, RunKind::zero), at(10, 20, RunKind::data),
                                               at(20, kPages, RunKind::zero)}));
+  std::uint64_t bytes = 0;
+  const auto count = [&bytes](const holdfast::Run& run) { bytes += run.bytes; };
+  ASSERT_TRUE(first.for_each_run(count)) << "a callable may be const";
+  EXPECT_EQ(bytes, first.size());
   const auto changed = second.diff(first);
   ASSERT_TRUE(changed) << changed.error().message();
   EXPECT_EQ(*changed,
