@@ -131,7 +131,9 @@ class DirectReads : public testing::TestWithParam<AioBackend> {
     }
     for (int i = 0; i < 8; ++i) {
       const std::uint64_t at = known_page();
-      if (at != kNothing && holds[at] != kNothing) made.knows.push_back({at, holds[at]});
+      if (at == kNothing || holds[at] == kNothing) continue;
+      if (std::ranges::find(made.knows, at, &Known::at) != made.knows.end()) continue;
+      made.knows.push_back({at, holds[at]});
     }
     // The parent's own writes cost the copy nothing; the clone's nothing the parent.
     if (made.clone && !made.knows.empty()) {
@@ -171,7 +173,7 @@ class DirectReads : public testing::TestWithParam<AioBackend> {
 TEST_P(DirectReads, land_whole_in_memory_that_is_evicted_cloned_and_unmapped) {
   random = tests::test_seed();
   HF_SEED_TRACE(random);
-  const std::uint64_t reads = std::max<std::uint64_t>(tests::seed_count(100'000), 1000);
+  const std::uint64_t reads = std::max<std::uint64_t>(tests::seed_count(100'000), 10'000);
   std::atomic<bool> over{false};
   std::thread evictor([&] {
     while (!over) (void)engine->reclaim(64);
@@ -192,7 +194,7 @@ TEST_P(DirectReads, land_whole_in_memory_that_is_evicted_cloned_and_unmapped) {
   EXPECT_EQ(wrong_in_copy, 0u);
   EXPECT_GE(copied, reads / kReadsPerCopy - 1);
   EXPECT_GT(looked_in_copy, copied);
-  EXPECT_GT(engine->stats().cow_copied, copied) << "pinned pages at once, others when they change";
+  EXPECT_GT(engine->stats().cow_copied, 0u) << "pages that a read was on its way to";
   EXPECT_GT(looked, reads / 10);
   EXPECT_GT(unmapped, reads / 100);
   EXPECT_GT(engine->stats().evicted_written, reads / 100);
