@@ -1,6 +1,6 @@
-// Storms: threads fault, pin, map, unmap and reclaim while handlers, or completions of the kernel,
-// free what the threads hand them: blocks, pins, whole regions, deferred calls. Nothing deadlocks,
-// no page is lost or freed twice, and every frame is back in the end.
+// Storms: threads fault, pin, map, clone, take snapshots, unmap and reclaim while handlers, or
+// completions of the kernel, free what the threads hand them: blocks, pins, whole regions, deferred
+// calls. Nothing deadlocks, no page is lost or freed twice, and every frame is back in the end.
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,7 +39,7 @@ struct Prey {
 constexpr std::size_t kThreads = 3;
 std::array<Prey, kThreads> prey;
 Engine* storm_engine = nullptr;
-std::atomic<std::uint64_t> frees, unpins, unmaps, defers, deferred_ran;
+std::atomic<std::uint64_t> frees, unpins, unmaps, copies, defers, deferred_ran;
 
 // Any context.
 void free_some(Prey& of, std::size_t most) {
@@ -78,13 +78,11 @@ class Worker {
   void round() {
     feed();
     for (int i = 0; i < 8; ++i) {
-      auto* word =
-          reinterpret_cast<std::uint64_t*>(shared_.data() + chance() % pages() * kPageSize);
-      const std::uint64_t expected = ~reinterpret_cast<std::uintptr_t>(word);
-      const std::uint64_t seen = *static_cast<volatile std::uint64_t*>(word);
-      wrong_ += seen != 0 && seen != expected ? 1 : 0;
-      *static_cast<volatile std::uint64_t*>(word) = expected;
+      const std::uint64_t page = chance() % pages();
+      look(shared_.data(), page);
+      *word_of(shared_.data(), page) = value_of(page);
     }
+    copy();
     auto held = engine_.pin(shared_.data() + chance() % (pages() - 8) * kPageSize, 8 * kPageSize);
     EXPECT_TRUE(held) << held.error().message();
     (void)engine_.reclaim(16);
@@ -92,6 +90,46 @@ class Worker {
   [[nodiscard]] std::uint64_t wrong() const { return wrong_; }
 
  private:
+  // A page's first word is 0, or tells the page.
+  static volatile std::uint64_t* word_of(const std::byte* base, std::uint64_t page) {
+    return reinterpret_cast<volatile std::uint64_t*>(
+        const_cast<std::byte*>(base + page * kPageSize));
+  }
+  static std::uint64_t value_of(std::uint64_t page) { return ~page; }
+  void look(const std::byte* base, std::uint64_t page) {
+    const std::uint64_t seen = *word_of(base, page);
+    wrong_ += seen != 0 && seen != value_of(page) ? 1 : 0;
+  }
+  // Now and then a copy of all that the threads share, which is looked at, written to and dropped.
+  void copy() {
+    const std::uint64_t page = chance() % pages();
+    if (clone_) {
+      look(clone_.data(), page);
+      *word_of(clone_.data(), page) = value_of(page);
+    }
+    if (snapshot_) look(snapshot_.data(), page);
+    switch (chance() % 64) {
+      case 0:
+        clone_ = made(engine_.clone(shared_));
+        break;
+      case 1:
+        snapshot_ = made(engine_.snapshot(shared_));
+        break;
+      case 2:
+        clone_ = {};
+        snapshot_ = {};
+        break;
+      default:
+        break;
+    }
+  }
+  template <class Copy>
+  static Copy made(Expected<Copy> copy) {
+    // What the others hold may leave too little room.
+    EXPECT_TRUE(copy || copy.error().code == Errc::out_of_memory) << copy.error().message();
+    copies += copy ? 1 : 0;
+    return copy ? std::move(*copy) : Copy();
+  }
   void feed() {
     for (auto& block : prey_.blocks) {
       if (block.state != Prey::empty) continue;
@@ -126,6 +164,8 @@ class Worker {
   const Region& shared_;
   Prey& prey_;
   std::uint64_t random_;
+  Region clone_;
+  Snapshot snapshot_;
   std::uint64_t wrong_ = 0;
 };
 
@@ -137,11 +177,11 @@ class Storm : public testing::Test {
     engine = make_engine(small_options());
     ASSERT_NE(engine, nullptr);
     storm_engine = engine.get();
-    frees = unpins = unmaps = defers = deferred_ran = 0;
+    frees = unpins = unmaps = copies = defers = deferred_ran = 0;
     before = engine->stats();
     shared = map(*engine, kPages * kPageSize);
     seed = tests::test_seed();
-    enough = std::max<std::uint64_t>(tests::seed_count(100'000), 1000);
+    enough = std::max<std::uint64_t>(tests::seed_count(1'000'000), 1000);
   }
   // Lets kThreads work until enough was freed; around: what each of them does beside.
   template <class Around>
@@ -175,6 +215,7 @@ class Storm : public testing::Test {
     EXPECT_GE(frees, enough);
     EXPECT_GT(unpins, 0u);
     EXPECT_GT(unmaps, 0u);
+    EXPECT_GT(copies, 0u);
     EXPECT_TRUE(all_is_well(*engine));
     EXPECT_TRUE(shared.unmap());
     Stats after = engine->stats();
