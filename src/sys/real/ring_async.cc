@@ -141,6 +141,7 @@ void RingAsync::prepare(const AsyncRequest& request) noexcept {
 void RingAsync::submit(std::span<const AsyncRequest> requests) noexcept {
   const sync::MutexGuard guard(mutex_);
   for (const AsyncRequest& request : requests) prepare(request);
+  submissions_.fetch_add(1, std::memory_order_release);
   flush();
 }
 
@@ -189,6 +190,7 @@ std::uint32_t RingAsync::take(std::span<AsyncCompletion> out, bool& woken) noexc
     if (io_uring_peek_cqe(&ring_, &entry) != 0 || entry == nullptr) break;
     const std::uint64_t id = io_uring_cqe_get_data64(entry);
     const int result = entry->res;
+    (void)submissions_.load(std::memory_order_acquire);
     io_uring_cqe_seen(&ring_, entry);
     woken = woken || id == kWakeId;
     if (id < kCancelId) out[taken++] = {.id = id, .result = result};

@@ -46,6 +46,10 @@ class RingAsync final : public AsyncIo {
   bool open_ = false;
   int wake_fd_ = -1;
   std::atomic<bool> left_over_{false};  // entries that the kernel had no memory for yet
+  // Bumped before the kernel gets entries and looked at when it gives their results. The kernel
+  // orders the two, and this says so in the terms of the language: who takes a result sees all that
+  // was done before the submission.
+  std::atomic<std::uint32_t> submissions_{0};
 };
 
 }  // namespace holdfast::sys::real
