@@ -6,7 +6,6 @@
 
 namespace holdfast::space {
 
-
 namespace {
 
 constexpr int kCopyTries = 16;  // each made room for what the one before had lacked
