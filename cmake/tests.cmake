@@ -65,9 +65,12 @@ function(holdfast_test_folder folder)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests ${CMAKE_SOURCE_DIR})
   target_compile_definitions(${target} PRIVATE HOLDFAST_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
   target_link_libraries(${target} PRIVATE ${needs} GTest::gtest GTest::gtest_main)
-  if(folder MATCHES "^(cli|examples|bench|capture)$")
+  # They run the programs too.
+  if(folder MATCHES "^(cli|examples|bench)$")
     get_property(programs GLOBAL PROPERTY HOLDFAST_PROGRAMS)
-    add_dependencies(${target} holdfast ${programs})  # they run the programs too
+    add_dependencies(${target} holdfast ${programs})
+  elseif(folder STREQUAL "capture")
+    add_dependencies(${target} holdfast_command)
   endif()
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
                        TEST_PREFIX ${folder}/ PROPERTIES LABELS ${folder})
