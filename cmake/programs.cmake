@@ -42,9 +42,32 @@ function(holdfast_programs)
   holdfast_examples()
 endfunction()
 
+# src/run: the supervisor of other programs, for the command alone, and its shim, which is preloaded into
+# them: no C++ runtime, no libc of its own, nothing but system calls.
+function(holdfast_runner)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/run/*.cc)
+  set(shim ${sources})
+  list(FILTER shim INCLUDE REGEX "/src/run/shim/")
+  list(FILTER sources EXCLUDE REGEX "/src/run/shim/")
+  add_library(holdfast_run STATIC ${sources})
+  target_link_libraries(holdfast_run PUBLIC holdfast_flags holdfast_needs Holdfast::holdfast)
+  add_library(holdfast_run_shim MODULE ${shim})
+  set_target_properties(holdfast_run_shim PROPERTIES
+    OUTPUT_NAME holdfast_run LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+  target_include_directories(holdfast_run_shim PRIVATE ${CMAKE_SOURCE_DIR}/src)
+  # Never instrumented: it runs before, and outside of, everything that a sanitizer needs.
+  target_compile_options(holdfast_run_shim PRIVATE
+    -O2 -Wall -Wextra -Wshadow -Werror -ffreestanding -fno-exceptions -fno-rtti
+    -fno-stack-protector -fno-threadsafe-statics -fvisibility=hidden)
+  target_link_options(holdfast_run_shim PRIVATE -nostdlib -nostartfiles -Wl,-z,now)
+  add_dependencies(holdfast_run holdfast_run_shim)
+  install(TARGETS holdfast_run_shim LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/holdfast)
+endfunction()
+
 function(holdfast_command)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/*.cc)
-  holdfast_program(holdfast_command SOURCES ${sources} INCLUDE ${CMAKE_SOURCE_DIR}/src)
+  holdfast_program(holdfast_command SOURCES ${sources} INCLUDE ${CMAKE_SOURCE_DIR}/src
+                   LINK holdfast_run)
   if(TARGET holdfast_command)
     set_target_properties(holdfast_command PROPERTIES OUTPUT_NAME holdfast)
     target_compile_definitions(holdfast_command PRIVATE HOLDFAST_VERSION="${PROJECT_VERSION}")

@@ -10,6 +10,7 @@
 #include "cli/doctor.h"
 #include "cli/grab.h"
 #include "cli/image_command.h"
+#include "cli/run_command.h"
 
 namespace {
 
@@ -99,6 +100,11 @@ int main(int argc, char** argv) {
       app.add_subcommand("grab", "Record a stream of raw frames through a ring larger than memory");
   holdfast::cli::declare(*grab_command, grab);
 
+  holdfast::cli::RunCommand run_command;
+  CLI::App* const run_app =
+      app.add_subcommand("run", "Run any program, with all that it starts, under a memory budget");
+  holdfast::cli::declare(*run_app, run_command);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -107,6 +113,7 @@ int main(int argc, char** argv) {
   if (*doctor_command) return doctor(json);
   if (*image_commands.info) return image_info(image_flags);
   if (*image_commands.verify) return image_verify(image_flags);
+  if (*run_app) return holdfast::cli::run(run_command);
   if (*grab_command) return holdfast::cli::run(grab);
   return kUsage;
 }

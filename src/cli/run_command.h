@@ -1,0 +1,30 @@
+// `holdfast run`: any program, with all that it starts, under a memory budget.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace holdfast::cli {
+
+// As it was asked.
+struct RunCommand {
+  std::string memory;
+  std::vector<std::string> swap;  // "ram", "ram:zstd", "file:DIR", "file:DIR:SIZE"
+  std::string limit_compressed;   // of the first compressed-RAM tier
+  unsigned swap_full_wait_seconds = 10;
+  std::string shim;
+  std::string report;
+  bool quiet = false;
+  std::vector<std::string> command;
+};
+
+// Defines the command's flags.
+void declare(CLI::App& app, RunCommand& command);
+// Does it; the exit status.
+[[nodiscard]] int run(const RunCommand& command);
+
+}  // namespace holdfast::cli

@@ -1,0 +1,81 @@
+// The memory that one `holdfast run` may use, kept by the frame pool: a frame for each resident
+// page of the programs, for each page of an eviction buffer, and for compressed memory, which the
+// swap's RAM tier charges by itself.
+//
+// The kernel counts what the programs have; the pager knows what it brings in and takes out.
+// settle() brings the two together at every scan. Memory that was touched without asking may be
+// more than there are frames: that is the overshoot, which is told in the end, and is the first
+// that eviction pays back.
+//
+// Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "page/page.h"
+#include "sys/sys.h"
+
+namespace holdfast::run {
+
+class Budget {
+ public:
+  // The least that a run can work with, bytes.
+  static constexpr std::uint64_t kLeast = std::uint64_t{16} << 20;
+
+  [[nodiscard]] static Expected<std::unique_ptr<Budget>> create(sys::Machine& machine,
+                                                                std::uint64_t bytes);
+
+  [[nodiscard]] page::FramePool& pool() noexcept { return *pool_; }
+  [[nodiscard]] std::uint64_t total_pages() const noexcept { return total_; }
+
+  // Frames for up to `pages` pages that are about to come in; how many there are. Wakes the
+  // evictor when they get scarce.
+  std::uint32_t take(std::uint32_t pages);
+  // The same whether there are frames or not.
+  void take_regardless(std::uint32_t pages);
+  // Pages that have left.
+  void give(std::uint64_t pages);
+  // What the kernel counts now.
+  void settle(std::uint64_t resident_pages);
+  // Frames for buffers; false: there are none.
+  [[nodiscard]] bool charge_buffer(std::uint32_t pages);
+
+  // Frames are scarce: the evictor has work.
+  [[nodiscard]] bool is_low() const noexcept;
+  [[nodiscard]] bool is_relaxed() const noexcept;  // enough are free: it may rest
+  [[nodiscard]] std::uint64_t free_pages() const noexcept;
+
+  // The evictor waits here, at most so long; false: the run is over. / Wakes it. / Ends the waiting
+  // for good.
+  bool wait_for_work(int timeout_ms);
+  void wake_evictor();
+  void stop();
+
+  struct Peaks {
+    std::uint64_t resident_pages = 0;   // of the programs
+    std::uint64_t total_pages = 0;      // with buffers and compressed memory
+    std::uint64_t overshoot_pages = 0;  // above the budget
+  };
+  [[nodiscard]] Peaks peaks();
+
+ private:
+  explicit Budget(std::unique_ptr<page::FramePool> pool) noexcept
+      : pool_(std::move(pool)), total_(pool_->pages().size()) {}
+  std::uint32_t charge_some(std::uint32_t pages);
+
+  std::unique_ptr<page::FramePool> pool_;
+  const std::uint64_t total_;
+  std::mutex mutex_;
+  std::condition_variable low_;
+  std::uint64_t charged_ = 0;  // for the programs
+  std::uint64_t deficit_ = 0;  // theirs, and not charged: there was no frame
+  bool stopped_ = false;
+  bool woken_ = false;
+  Peaks peaks_;
+};
+
+}  // namespace holdfast::run

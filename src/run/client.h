@@ -1,0 +1,191 @@
+// One address space that the pager serves: its faults, its events, and what has left it.
+//
+// A client is born when a shim says hello (a program was started) or when an event tells of a fork,
+// and ends when the kernel says that the address space is gone. Its pager thread reads the
+// userfaultfd, and alone does; the evictor's thread takes windows out and stores them.
+//
+// The order that everything rests on: the kernel lets no page enter or leave by this userfaultfd
+// between the begin of an event (fork, mremap, munmap, madvise) and its being read. Events are
+// therefore read under the lock only, with no command of the helper's under way, and what was
+// entered or moved before is in the table by then. So an event applies to exactly what the table
+// says.
+//
+// What a madvise throws away is still there when its event has been read. Such pages are doomed:
+// they do not leave until they have been seen to be gone, or come anew.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_set>
+#include <vector>
+
+#include "run/budget.h"
+#include "run/counters.h"
+#include "run/entry_table.h"
+#include "run/eviction_buffers.h"
+#include "run/helper_link.h"
+#include "run/remote_memory.h"
+#include "run/stream_table.h"
+#include "swap/swap.h"
+#include "sys/sys.h"
+
+namespace holdfast::run {
+
+class Registry;
+
+// What all clients share.
+struct Parts {
+  sys::Machine& machine;
+  Budget& budget;
+  swap::Swap& swap;
+  EvictionBuffers& buffers;
+  Counters& counters;
+  Registry& registry;
+  // Ends all programs of the run at once, and says why: a page cannot be had.
+  void (*give_up)(void* context, const char* why) noexcept;
+  void* context;
+  std::uint64_t swap_full_wait_ns = 0;  // how long programs are held when no tier takes a page
+  std::atomic<bool> stuck{false};       // nothing could leave, the last time that was tried
+};
+
+class Client {
+ public:
+  enum class Life : std::uint8_t { running, gone };
+
+  Client(Parts& parts, int userfault);
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // --- the registrar ---
+  [[nodiscard]] RemoteMemory& memory() noexcept { return memory_; }
+  // The process is known: its id, and its helper's connection, which passes to the client.
+  int adopt(int pid, int connection, const Area& area);
+  // Starts the pager thread.
+  Expected<void> start();
+
+  // --- the balancer ---
+  [[nodiscard]] Life life() const noexcept { return life_.load(std::memory_order_acquire); }
+  [[nodiscard]] int pid() const noexcept { return pid_.load(std::memory_order_acquire); }
+  // Registers what mappings there are by now; from then on they are managed.
+  void manage_mappings();
+
+  // --- the evictor ---
+  // Takes a window out into a free buffer. How many pages left; 0: none, or not yet (the buffer is
+  // `leaving`). `tried` is false where there is no window to try.
+  std::uint32_t take_window_out(EvictionBuffer& buffer, bool& tried);
+  // What could not leave because a fork has left it shared is made this process's own.
+  void unshare_busy();
+  // Stores what is still in a full buffer, and frees it. False: some of it could neither be stored
+  // nor put back; another time.
+  bool store_buffer(EvictionBuffer& buffer);
+  [[nodiscard]] std::uint64_t windows_queued() const noexcept {
+    return queued_.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] bool starved() const noexcept { return starved_.load(std::memory_order_relaxed); }
+  // Faults may be waiting for room: look.
+  void kick() noexcept;
+
+ private:
+  struct Fault {
+    Address page;
+    int thread;
+    bool write;
+    std::uint64_t since_ns;  // 0: it has not had to wait
+  };
+  enum class Served : std::uint8_t { done, again };
+  // A page on its way in: where from.
+  struct Source {
+    Entry entry;
+    std::uint32_t item;
+  };
+  static constexpr std::uint32_t kRunMax = 64;
+
+  // --- client.cc: the pager thread ---
+  static void main(void* self);
+  void run();
+  void look_after_life(bool helper_gone);
+  void clear_all();
+
+  // --- client_events.cc ---
+  void drain() noexcept;
+  void apply(const uffd_msg& message);
+  void on_fork(int userfault);
+  void on_remap(Range from, Address to);
+  void on_remove(Range range);
+  void on_unmap(Range range);
+  void forget(std::uint64_t page, Entry& entry, Entry instead);
+  void drop_slot(SlotIndex slot) noexcept;
+  void store_for_fork();
+  void copy_state_to(Client& child);
+
+  // --- client_faults.cc ---
+  void serve_pending();
+  Served serve(const Fault& fault, std::uint32_t& room);
+  Served bring_fresh(const Fault& fault, std::uint32_t& room);
+  Served bring_content(const Fault& fault, std::uint32_t& room);
+  std::uint32_t gather(std::uint64_t page, std::uint32_t most);
+  bool load_gathered(std::uint32_t count);
+  void entered(std::uint64_t page);
+  Served settle_fault(const Fault& fault, int error);
+  void fail(const char* why) noexcept { parts_.give_up(parts_.context, why); }
+
+  // --- client_eviction.cc ---
+  void queue_window(std::uint64_t window);
+  void queue_range(Range range);
+  void add_range(Range range);
+  void remove_range(Range range);
+  bool choose_window(std::uint64_t& window);
+  void find_leaving(std::uint64_t window, std::vector<Range>& runs);
+  bool prepare_command(std::uint64_t window, const std::vector<Range>& runs, Command& command);
+  std::uint32_t finish_command(int timeout_ms);
+  std::uint32_t collect(EvictionBuffer& buffer, std::uint64_t window, const Answer& answer);
+
+  // --- client_store.cc ---
+  struct Batch;
+  bool pick(EvictionBuffer& buffer, std::uint32_t& next, Batch& batch);
+  void store(Batch& batch);
+  bool commit(EvictionBuffer& buffer, Batch& batch);
+  bool put_back(EvictionBuffer& buffer, std::uint32_t place);
+
+  struct Busy {
+    std::uint64_t window;
+    std::array<std::uint64_t, kMaskWords> pages;
+  };
+
+  Parts& parts_;
+  RemoteMemory memory_;
+  std::atomic<int> pid_{0};
+  std::atomic<Life> life_{Life::running};
+  int kick_fd_;
+  std::unique_ptr<sys::Thread> thread_;
+  std::atomic<bool> starved_{false};    // faults wait for room
+  std::atomic<bool> unsharing_{false};  // the helper itself may fault: its faults do not wait
+  std::atomic<std::uint64_t> queued_{0};
+
+  std::mutex mutex_;  // guards all that follows
+  HelperLink helper_;
+  EntryTable table_;
+  std::map<Address, Address> ranges_;  // registered: start to end, no two touch
+  std::deque<std::uint64_t> windows_;  // that may have something in memory, oldest first
+  std::unordered_set<std::uint64_t> in_queue_;
+  std::vector<Range> protected_;       // the shim's area
+  bool shares_pages_ = false;          // there has been a fork: pages may be another's too
+  std::atomic<bool> closing_{false};   // its helper has gone: it ends, or becomes another program
+  EvictionBuffer* leaving_ = nullptr;  // what the helper moves now goes there
+  std::optional<Busy> busy_;
+
+  // The pager thread's own.
+  std::deque<Fault> pending_;
+  StreamTable streams_;
+  std::byte* staging_ = nullptr;  // kRunMax pages
+  std::array<Source, kRunMax> sources_;
+  std::array<swap::LoadItem, kRunMax> items_;
+};
+
+}  // namespace holdfast::run

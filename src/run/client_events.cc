@@ -1,0 +1,172 @@
+// What a client's process does to its own mappings: fork, mremap, madvise, munmap.
+#include <algorithm>
+#include <array>
+
+#include "run/client.h"
+#include "run/registry.h"
+
+namespace holdfast::run {
+namespace {
+
+constexpr std::size_t kMessagesAtOnce = 16;
+
+}  // namespace
+
+// Reads all there is. Events are applied at once; faults wait their turn, for an event that was
+// read after them may be what resolves them. Called under the lock.
+void Client::drain() noexcept {
+  std::array<uffd_msg, kMessagesAtOnce> messages;
+  for (;;) {
+    const std::size_t count = memory_.read(messages);
+    for (std::size_t i = 0; i < count; ++i) apply(messages[i]);
+    if (count < messages.size()) return;
+  }
+}
+
+void Client::apply(const uffd_msg& message) {
+  switch (message.event) {
+    case UFFD_EVENT_PAGEFAULT: {
+      const auto thread = static_cast<int>(message.arg.pagefault.feat.ptid);
+      pending_.push_back({.page = message.arg.pagefault.address & ~(kPageSize - 1),
+                          .thread = thread,
+                          .write = (message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0,
+                          .since_ns = 0});
+      // The first fault of a fork's child, on its beacon, is by its only thread.
+      if (pid() == 0) pid_.store(thread, std::memory_order_release);
+      break;
+    }
+    case UFFD_EVENT_FORK:
+      on_fork(static_cast<int>(message.arg.fork.ufd));
+      break;
+    case UFFD_EVENT_REMAP:
+      on_remap({message.arg.remap.from, message.arg.remap.from + message.arg.remap.len},
+               message.arg.remap.to);
+      break;
+    case UFFD_EVENT_REMOVE:
+      on_remove({message.arg.remove.start, message.arg.remove.end});
+      break;
+    case UFFD_EVENT_UNMAP:
+      on_unmap({message.arg.remove.start, message.arg.remove.end});
+      break;
+    default:
+      break;
+  }
+}
+
+void Client::drop_slot(SlotIndex slot) noexcept {
+  if (slot.is_none()) return;
+  const FrameIndex frame = parts_.swap.put(slot);
+  HF_CHECK(frame.is_none());  // versions are the engine's; here every slot has an image
+}
+
+// What the entry stood for is given up; it becomes `instead`.
+void Client::forget(std::uint64_t page, Entry& entry, Entry instead) {
+  if (entry.has_slot()) drop_slot(entry.slot());
+  if (entry.state() == EntryState::buffered) {
+    EvictionBuffer& buffer = parts_.buffers[entry.buffer()];
+    const std::uint32_t place = entry.place();
+    HF_CHECK2(buffer.client == this && buffer.pages[place] == page, page, place);
+    drop_slot(buffer.slots[place]);
+    buffer.slots[place] = SlotIndex();
+    buffer.pages[place] = EvictionBuffer::kNoPage;
+  }
+  entry = instead;
+}
+
+void Client::on_unmap(Range range) {
+  table_.for_each(range.start >> kPageShift, range.end >> kPageShift,
+                  [&](std::uint64_t page, Entry& entry) { forget(page, entry, Entry()); });
+  remove_range(range);
+}
+
+// The kernel throws the pages of the range away after this has been read. What is out is forgotten;
+// what is in is doomed, for if it left before the kernel comes to it, it would survive.
+void Client::on_remove(Range range) {
+  table_.for_each(range.start >> kPageShift, range.end >> kPageShift,
+                  [&](std::uint64_t page, Entry& entry) { forget(page, entry, Entry()); });
+  std::vector<Range> present;
+  if (pid() == 0 || !memory_.present(range, present)) present.assign(1, range);
+  for (const Range& run : present) {
+    for (Address at = run.start; at < run.end; at += kPageSize) {
+      table_.set(at >> kPageShift, Entry::doomed());
+    }
+  }
+}
+
+// The pages have moved, and so does what is known of them. Where they were is unmapped, and told as
+// such, or stands there empty (MREMAP_DONTUNMAP) and is found again by the next scan.
+void Client::on_remap(Range from, Address to) {
+  const std::uint64_t first = from.start >> kPageShift;
+  const std::uint64_t last = from.end >> kPageShift;
+  std::vector<std::pair<std::uint64_t, Entry>> moved;
+  table_.for_each(first, last, [&](std::uint64_t page, Entry& entry) {
+    moved.emplace_back(page - first, entry);
+    entry = Entry();
+  });
+  const std::uint64_t start = to >> kPageShift;
+  table_.for_each(start, start + (last - first),
+                  [&](std::uint64_t page, Entry& entry) { forget(page, entry, Entry()); });
+  for (const auto& [offset, entry] : moved) {
+    table_.set(start + offset, entry);
+    if (entry.state() == EntryState::buffered) {
+      parts_.buffers[entry.buffer()].pages[entry.place()] = start + offset;
+    }
+  }
+  bool was_managed = false;
+  for (const auto& [begin, end] : ranges_) was_managed |= begin < from.end && end > from.start;
+  remove_range(from);
+  if (!was_managed) return;
+  add_range({to, to + from.bytes()});
+  queue_range({to, to + from.bytes()});
+}
+
+// --- fork ---
+
+// Content that stands in a buffer cannot be shared; a slot can. What no tier takes goes back in.
+void Client::store_for_fork() {
+  std::vector<std::pair<std::uint64_t, Entry>> buffered;
+  table_.for_each(0, ~std::uint64_t{0} >> kPageShift, [&](std::uint64_t page, Entry& entry) {
+    if (entry.state() == EntryState::buffered) buffered.emplace_back(page, entry);
+  });
+  for (const auto& [page, entry] : buffered) {
+    EvictionBuffer& buffer = parts_.buffers[entry.buffer()];
+    const std::byte* const content = buffer.content(entry.place());
+    swap::StoreItem item{.page = content, .hash = base::hash_page(content)};
+    parts_.swap.store(std::span(&item, 1), page::Priority::reclaim);
+    if (item.slot.is_none()) return fail("a fork shares memory that no swap tier has room for");
+    drop_slot(buffer.slots[entry.place()]);
+    buffer.slots[entry.place()] = SlotIndex();
+    buffer.pages[entry.place()] = EvictionBuffer::kNoPage;
+    table_.set(page, Entry::swapped(item.slot));
+  }
+}
+
+void Client::copy_state_to(Client& child) {
+  table_.for_each(0, ~std::uint64_t{0} >> kPageShift, [&](std::uint64_t page, Entry& entry) {
+    // Thrown away by another thread of the parent while this one forked: the child may have it.
+    if (entry.state() == EntryState::doomed) return;
+    if (entry.has_slot()) parts_.swap.get(entry.slot());
+    child.table_.set(page, entry);
+  });
+  child.ranges_ = ranges_;
+  child.windows_ = windows_;
+  child.in_queue_ = in_queue_;
+  child.queued_.store(windows_.size(), std::memory_order_relaxed);
+  child.protected_ = protected_;
+  child.shares_pages_ = true;
+}
+
+// The child's memory is as this one's at the moment of the fork, which is now: nothing has entered
+// or left in between. The child does not run yet.
+void Client::on_fork(int userfault) {
+  Counters::add(parts_.counters.forks);
+  shares_pages_ = true;
+  auto child = std::make_unique<Client>(parts_, userfault);
+  store_for_fork();
+  copy_state_to(*child);
+  Client& started = *child;
+  parts_.registry.add(std::move(child));
+  if (!started.start()) fail("no thread for the pager of a fork's child");
+}
+
+}  // namespace holdfast::run

@@ -1,0 +1,228 @@
+// How pages leave a client: a window at a time, moved out by the helper, read out, compressed.
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <span>
+
+#include "run/client.h"
+#include "run/process_files.h"
+
+namespace holdfast::run {
+
+static_assert(kWindowPages == kPagesPerWindow && kHugeSize == kPoolBytes && kPageSize == kShimPage,
+              "the shim and the pager mean the same window");
+
+namespace {
+
+constexpr int kAnswerMs = 100;  // a window takes less than 1 ms, or 10 on a busy CPU
+
+bool is_set(std::span<const std::uint64_t> mask, std::uint32_t bit) noexcept {
+  return (mask[bit / 64] >> (bit % 64) & 1) != 0;
+}
+
+}  // namespace
+
+void Client::queue_window(std::uint64_t window) {
+  if (!in_queue_.insert(window).second) return;
+  windows_.push_back(window);
+  queued_.store(windows_.size(), std::memory_order_relaxed);
+}
+
+void Client::queue_range(Range range) {
+  for (std::uint64_t w = range.start >> kHugeShift; w << kHugeShift < range.end; ++w) {
+    queue_window(w);
+  }
+}
+
+bool Client::choose_window(std::uint64_t& window) {
+  if (windows_.empty()) return false;
+  window = windows_.front();
+  windows_.pop_front();
+  in_queue_.erase(window);
+  queued_.store(windows_.size(), std::memory_order_relaxed);
+  return true;
+}
+
+// The runs of the window that can leave: in memory, registered, not doomed, not the kernel's to
+// write to when a thread ends.
+void Client::find_leaving(std::uint64_t window, std::vector<Range>& runs) {
+  const Range whole{window << kHugeShift, (window + 1) << kHugeShift};
+  std::vector<Range> present;
+  auto at = ranges_.upper_bound(whole.start);
+  if (at != ranges_.begin()) --at;
+  for (; at != ranges_.end() && at->first < whole.end; ++at) {
+    const Range part{std::max(whole.start, at->first), std::min(whole.end, at->second)};
+    if (part.start < part.end && !memory_.present(part, present)) present.clear();
+  }
+  const std::vector<Address> threads = thread_pages(pid());
+  std::array<bool, kWindowPages> stays{};
+  for (const Address page : threads) {
+    if (page >= whole.start && page < whole.end) stays[(page - whole.start) >> kPageShift] = true;
+  }
+  std::array<bool, kWindowPages> is_present{};
+  for (const Range& run : present) {
+    for (Address a = run.start; a < run.end; a += kPageSize) {
+      is_present[(a - whole.start) >> kPageShift] = true;
+    }
+  }
+  const std::uint64_t first = window * kWindowPages;
+  table_.for_each(first, first + kWindowPages, [&](std::uint64_t page, Entry& entry) {
+    if (entry.state() != EntryState::doomed) return;
+    if (is_present[page - first]) {
+      stays[page - first] = true;
+    } else {
+      entry = Entry();
+    }
+  });
+  for (const Range& run : present) {
+    for (Address a = run.start; a < run.end; a += kPageSize) {
+      if (stays[(a - whole.start) >> kPageShift]) continue;
+      if (!runs.empty() && runs.back().end == a) {
+        runs.back().end += kPageSize;
+      } else {
+        runs.push_back({a, a + kPageSize});
+      }
+    }
+  }
+}
+
+bool Client::prepare_command(std::uint64_t window, const std::vector<Range>& runs,
+                             Command& command) {
+  command.kind = CommandKind::move_out;
+  command.window = window << kHugeShift;
+  command.runs = 0;
+  for (const Range& run : runs) {
+    if (command.runs == kRunsMax) break;
+    command.run[command.runs++] = {
+        .first = static_cast<std::uint16_t>((run.start - command.window) >> kPageShift),
+        .count = static_cast<std::uint16_t>(run.bytes() >> kPageShift)};
+  }
+  return command.runs > 0;
+}
+
+std::uint32_t Client::take_window_out(EvictionBuffer& buffer, bool& tried) {
+  const std::lock_guard lock(mutex_);
+  tried = false;
+  if (life() != Life::running || closing_ || !helper_.connected()) return 0;
+  if (helper_.under_way()) finish_command(0);
+  if (helper_.under_way()) return 0;
+  std::uint64_t window = 0;
+  if (!choose_window(window)) return 0;
+  tried = true;
+  std::vector<Range> runs;
+  find_leaving(window, runs);
+  Command command{};
+  if (!prepare_command(window, runs, command)) return 0;
+  buffer.client = this;
+  buffer.state = EvictionBuffer::State::leaving;
+  if (!helper_.send(command)) {
+    closing_ = true;
+    buffer.release();
+    return 0;
+  }
+  leaving_ = &buffer;
+  return finish_command(kAnswerMs);
+}
+
+// Waits for the answer to what the helper was asked, and does what follows from it.
+std::uint32_t Client::finish_command(int timeout_ms) {
+  Answer answer{};
+  switch (helper_.await(answer, timeout_ms)) {
+    case HelperLink::Outcome::late:
+      return 0;  // the pager thread looks again
+    case HelperLink::Outcome::gone:
+      closing_ = true;
+      if (leaving_ != nullptr) leaving_->release();
+      leaving_ = nullptr;
+      return 0;
+    case HelperLink::Outcome::answered:
+      break;
+  }
+  if (leaving_ == nullptr) return 0;
+  EvictionBuffer& buffer = *leaving_;
+  leaving_ = nullptr;
+  return collect(buffer, helper_.command().window >> kHugeShift, answer);
+}
+
+// What the helper has moved into the pool is read out, and stands in the buffer from now on.
+std::uint32_t Client::collect(EvictionBuffer& buffer, std::uint64_t window, const Answer& answer) {
+  std::vector<RemoteMemory::Piece> pieces;
+  std::uint32_t moved = 0;
+  std::uint32_t busy = 0;
+  for (std::uint32_t i = 0; i < kWindowPages; ++i) {
+    busy += is_set(answer.busy, i) ? 1 : 0;
+    if (!is_set(answer.moved, i)) continue;
+    ++moved;
+    const Address from = helper_.area().pool + i * kPageSize;
+    if (!pieces.empty() && pieces.back().from + pieces.back().bytes == from) {
+      pieces.back().bytes += kPageSize;
+    } else {
+      pieces.push_back({.from = from, .to = buffer.content(i), .bytes = kPageSize});
+    }
+  }
+  Counters::add(parts_.counters.busy, busy);
+  if (answer.error != 0 || busy > 0) queue_window(window);  // another time
+  const int error = memory_.read_out(pieces);
+  if (error != 0) {
+    buffer.release();
+    if (memory_.alive()) fail("what has left a program cannot be read");
+    return 0;
+  }
+  for (std::uint32_t i = 0; i < kWindowPages; ++i) {
+    if (!is_set(answer.moved, i)) continue;
+    const std::uint64_t page = window * kWindowPages + i;
+    const Entry old = table_.get(page);
+    buffer.slots[i] = old.has_slot() ? old.slot() : SlotIndex();
+    buffer.pages[i] = page;
+    table_.set(page, Entry::buffered(buffer.index(), i));
+  }
+  buffer.state = EvictionBuffer::State::full;
+  if (moved == 0) buffer.release();
+  Command drop{};
+  drop.kind = CommandKind::drop_pool;
+  if (moved > 0) {
+    if (!helper_.send(drop)) closing_ = true;
+    finish_command(kAnswerMs);
+  }
+  parts_.budget.give(moved);
+  Counters::add(parts_.counters.pages_out, moved);
+  if (busy > 0 && shares_pages_) {
+    busy_ = Busy{.window = window, .pages = {}};
+    std::ranges::copy(answer.busy, busy_->pages.begin());
+  }
+  return moved;
+}
+
+// Pages that a fork has left shared cannot be moved. Written to, each is this process's own again;
+// not under the lock, for the write may itself be a fault that the pager thread serves.
+void Client::unshare_busy() {
+  int connection = -1;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!busy_ || !helper_.connected() || helper_.under_way()) return;
+    Command command{};
+    command.kind = CommandKind::unshare;
+    command.window = busy_->window << kHugeShift;
+    for (std::uint32_t i = 0; i < kWindowPages; ++i) {
+      if (!is_set(busy_->pages, i)) continue;
+      Run* const last = command.runs == 0 ? nullptr : &command.run[command.runs - 1];
+      if (last != nullptr && last->first + last->count == static_cast<int>(i)) {
+        ++last->count;
+      } else if (command.runs < kRunsMax) {
+        command.run[command.runs++] = {.first = static_cast<std::uint16_t>(i), .count = 1};
+      }
+    }
+    busy_.reset();
+    unsharing_.store(true);
+    if (!helper_.send(command)) closing_ = true;
+    connection = helper_.connection();
+  }
+  pollfd answered{.fd = connection, .events = POLLIN, .revents = 0};
+  ::poll(&answered, 1, kAnswerMs);
+  const std::lock_guard lock(mutex_);
+  if (helper_.under_way()) finish_command(0);
+  unsharing_.store(false);
+}
+
+}  // namespace holdfast::run

@@ -1,0 +1,178 @@
+// How a client's faults are served.
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "run/client.h"
+
+namespace holdfast::run {
+namespace {
+
+constexpr std::uint32_t kFreshRunMax = 64;
+alignas(kPageSize) constinit const std::array<std::byte, kFreshRunMax * kPageSize> g_zeros{};
+
+}  // namespace
+
+void Client::serve_pending() {
+  std::size_t left = pending_.size();
+  while (left-- > 0) {
+    Fault fault = pending_.front();
+    std::uint32_t wanted = streams_.width(fault.page >> kPageShift, kRunMax);
+    std::uint32_t room = parts_.budget.take(wanted);
+    if (room == 0 && (unsharing_.load() || parts_.stuck.load(std::memory_order_relaxed))) {
+      parts_.budget.take_regardless(1);
+      room = 1;
+    }
+    if (room == 0) {
+      if (fault.since_ns == 0) {
+        pending_.front().since_ns = parts_.machine.now_ns();
+        Counters::add(parts_.counters.waits);
+      }
+      starved_.store(true, std::memory_order_relaxed);
+      return;
+    }
+    pending_.pop_front();
+    if (fault.since_ns != 0) {
+      Counters::add(parts_.counters.wait_ns, parts_.machine.now_ns() - fault.since_ns);
+    }
+    Served served = Served::again;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!helper_.holds_events()) served = serve(fault, room);
+    }
+    parts_.budget.give(room);  // what was not used
+    if (served == Served::again) pending_.push_back(fault);
+  }
+  starved_.store(false, std::memory_order_relaxed);
+}
+
+// Called under the lock, with room for that many pages; what is used of it is taken off.
+Client::Served Client::serve(const Fault& fault, std::uint32_t& room) {
+  Counters::add(parts_.counters.faults);
+  return table_.get(fault.page >> kPageShift).is_out() ? bring_content(fault, room)
+                                                       : bring_fresh(fault, room);
+}
+
+// The fault that `error` stopped: what becomes of it.
+Client::Served Client::settle_fault(const Fault& fault, int error) {
+  switch (error) {
+    case EAGAIN:  // an event is under way: it is read, and the fault served after it
+      drain();
+      return Served::again;
+    case ENOMEM:
+      return Served::again;
+    default:
+      // EEXIST: it is there. ENOENT: the mapping is gone, or is a new one that is not managed. The
+      // thread looks again, and the kernel tells it.
+      memory_.wake(fault.page);
+      return Served::done;
+  }
+}
+
+Client::Served Client::bring_fresh(const Fault& fault, std::uint32_t& room) {
+  const std::uint64_t first = fault.page >> kPageShift;
+  const std::uint64_t window_end = (first / kWindowPages + 1) * kWindowPages;
+  const auto most =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>({room, window_end - first, kFreshRunMax}));
+  std::uint32_t count = 1;
+  while (count < most && table_.get(first + count).state() == EntryState::none) ++count;
+  Entered in;
+  for (;;) {
+    const std::uint64_t bytes = count * kPageSize;
+    in = fault.write ? memory_.copy(fault.page, g_zeros.data(), bytes)
+                     : memory_.zero(fault.page, bytes);
+    if (in.error != ENOENT || count == 1) break;
+    count = 1;  // the run may have left its mapping
+  }
+  const auto pages = static_cast<std::uint32_t>(in.bytes >> kPageShift);
+  for (std::uint32_t i = 0; i < pages; ++i) {
+    // It was doomed, and is new now; or it was kept, and has been thrown away.
+    const Entry old = table_.get(first + i);
+    if (old.has_slot()) drop_slot(old.slot());
+    table_.set(first + i, Entry());
+  }
+  if (pages == 0) return settle_fault(fault, in.error);
+  room -= pages;
+  Counters::add(parts_.counters.fresh_pages, pages);
+  streams_.reached(first + pages);
+  queue_window(first / kWindowPages);
+  return Served::done;
+}
+
+// Items for the run of pages that are out, from `page` on; how many.
+std::uint32_t Client::gather(std::uint64_t page, std::uint32_t most) {
+  const std::uint64_t window_end = (page / kWindowPages + 1) * kWindowPages;
+  most = static_cast<std::uint32_t>(std::min<std::uint64_t>({most, window_end - page, kRunMax}));
+  std::uint32_t count = 0;
+  while (count < most) {
+    const Entry entry = table_.get(page + count);
+    if (!entry.is_out()) break;
+    sources_[count++] = {.entry = entry, .item = 0};
+  }
+  return count;
+}
+
+// Puts the contents together in the staging pages. False: a page cannot be had.
+bool Client::load_gathered(std::uint32_t count) {
+  std::uint32_t items = 0;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const Entry entry = sources_[i].entry;
+    std::byte* const place = staging_ + i * kPageSize;
+    if (entry.state() == EntryState::filled) {
+      base::fill_page(place, base::unpack_word(entry.packed()));
+    } else if (entry.state() == EntryState::buffered) {
+      std::memcpy(place, parts_.buffers[entry.buffer()].content(entry.place()), kPageSize);
+    } else {
+      items_[items++] = {.slot = entry.slot(), .page = place};
+    }
+  }
+  if (items == 0) return true;
+  parts_.swap.load(std::span(items_).first(items));
+  return std::ranges::all_of(std::span(items_).first(items), &swap::LoadItem::ok);
+}
+
+// The page is in the program again.
+void Client::entered(std::uint64_t page) {
+  const Entry entry = table_.get(page);
+  Entry now;
+  if (entry.state() == EntryState::swapped) {
+    now = Entry::kept(entry.slot());
+  } else if (entry.state() == EntryState::buffered) {
+    EvictionBuffer& buffer = parts_.buffers[entry.buffer()];
+    now = Entry::kept(buffer.slots[entry.place()]);
+    buffer.slots[entry.place()] = SlotIndex();
+    buffer.pages[entry.place()] = EvictionBuffer::kNoPage;
+    Counters::add(parts_.counters.rescued);
+  }
+  if (now.has_slot() && parts_.swap.nearly_full()) {
+    drop_slot(now.slot());
+    now = Entry();
+  }
+  table_.set(page, now);
+}
+
+Client::Served Client::bring_content(const Fault& fault, std::uint32_t& room) {
+  const std::uint64_t first = fault.page >> kPageShift;
+  std::uint32_t count = gather(first, room);
+  if (!load_gathered(count)) {
+    count = 1;  // the one that is wanted must come; the others may yet
+    if (!load_gathered(count)) {
+      fail("a page cannot be read back from swap");
+      return Served::done;
+    }
+  }
+  Entered in = memory_.copy(fault.page, staging_, count * kPageSize);
+  if (in.error == ENOENT && count > 1) {
+    in = memory_.copy(fault.page, staging_, kPageSize);  // the run left its mapping
+  }
+  const auto pages = static_cast<std::uint32_t>(in.bytes >> kPageShift);
+  for (std::uint32_t i = 0; i < pages; ++i) entered(first + i);
+  if (pages == 0) return settle_fault(fault, in.error);
+  room -= pages;
+  Counters::add(parts_.counters.pages_in, pages);
+  streams_.reached(first + pages);
+  queue_window(first / kWindowPages);
+  return Served::done;
+}
+
+}  // namespace holdfast::run

@@ -1,0 +1,31 @@
+// What happened in a run, counted. Relaxed: right when nothing is in flight.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace holdfast::run {
+
+struct Counters {
+  using Count = std::atomic<std::uint64_t>;
+  Count faults{0};       // served
+  Count fresh_pages{0};  // that came in as zeros
+  Count pages_in{0};     // that came in with content
+  Count pages_out{0};    // that left
+  Count rescued{0};      // came back out of a buffer
+  Count clean{0};        // left again as they had come: not stored anew
+  Count stored{0};       // went to a tier
+  Count filled{0};       // of one repeated word
+  Count returned{0};     // could not be stored, and were put back
+  Count busy{0};         // the kernel would not let them go
+  Count waits{0};        // faults that had to wait for room
+  Count wait_ns{0};
+  Count spaces{0};  // address spaces that were managed
+  Count forks{0};
+
+  static void add(Count& count, std::uint64_t amount = 1) noexcept {
+    count.fetch_add(amount, std::memory_order_relaxed);
+  }
+};
+
+}  // namespace holdfast::run

@@ -1,0 +1,65 @@
+// The pager's process: makes the parts, starts the program, watches its tree, and tells in the end
+// what happened.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+
+#include "run/evictor.h"
+#include "run/registrar.h"
+#include "run/run.h"
+
+namespace holdfast::run {
+
+// What guardian and pager share: memory that both map.
+struct SharedOutcome {
+  std::atomic<int> program{0};    // process id
+  std::atomic<bool> told{false};  // `status` and `exit` mean something
+  int exit = 0;    // the status to exit with, where the program's is not to be had; 0
+  int status = 0;  // of the program, as waitpid() gives it
+};
+
+class PagerProcess {
+ public:
+  PagerProcess(const RunOptions& options, SharedOutcome& outcome, int guardian);
+  ~PagerProcess();
+  PagerProcess(const PagerProcess&) = delete;
+  PagerProcess& operator=(const PagerProcess&) = delete;
+
+  // Runs the program to its end. Blocks; all the work is done in threads of its own.
+  void run();
+
+ private:
+  Expected<void> build();
+  Expected<void> start();
+  void watch();
+  bool reap();
+  std::uint64_t count_tree();
+  int tick_ms() const;
+  void summarize();
+  static void give_up(void* context, const char* why) noexcept;
+  void end_with(int exit, const std::string& why);
+
+  const RunOptions& options_;
+  SharedOutcome& outcome_;
+  const int guardian_;
+  sys::Machine& machine_;
+  Counters counters_;
+  Registry registry_;
+  std::unique_ptr<Budget> budget_;
+  std::unique_ptr<swap::Swap> swap_;
+  std::unique_ptr<EvictionBuffers> buffers_;
+  std::unique_ptr<Parts> parts_;
+  std::optional<Evictor> evictor_;
+  std::optional<Registrar> registrar_;
+  int program_ = 0;
+  bool program_ended_ = false;
+  bool armed_ = false;
+  std::uint64_t resident_ = 0;
+  std::uint64_t resident_at_scan_ = 0;
+  std::uint64_t started_ns_ = 0;
+  std::atomic<bool> gave_up_{false};
+};
+
+}  // namespace holdfast::run

@@ -1,0 +1,167 @@
+#include "run/process_files.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string_view>
+
+namespace holdfast::run {
+namespace {
+
+std::string path_of(int pid, const char* file) {
+  return "/proc/" + std::to_string(pid) + "/" + file;
+}
+
+// The whole file; empty: it cannot be read.
+std::string contents(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return {};
+  std::string text;
+  std::size_t length = 0;
+  for (;;) {
+    text.resize(length + 16384);
+    const ssize_t got = ::read(file, text.data() + length, text.size() - length);
+    if (got <= 0) break;
+    length += static_cast<std::size_t>(got);
+  }
+  ::close(file);
+  text.resize(length);
+  return text;
+}
+
+struct CloseDirectory {
+  void operator()(DIR* directory) const noexcept { ::closedir(directory); }
+};
+
+std::vector<int> threads_of(int pid) {
+  std::vector<int> threads;
+  const std::unique_ptr<DIR, CloseDirectory> directory(::opendir(path_of(pid, "task").c_str()));
+  while (directory != nullptr) {
+    const dirent* const entry = ::readdir(directory.get());
+    if (entry == nullptr) break;
+    const int thread = std::atoi(entry->d_name);
+    if (thread > 0) threads.push_back(thread);
+  }
+  return threads;
+}
+
+void add_children(int pid, std::vector<int>& all) {
+  for (const int thread : threads_of(pid)) {
+    const std::string text = contents(path_of(pid, "task/") + std::to_string(thread) + "/children");
+    const char* at = text.c_str();
+    for (;;) {
+      char* end = nullptr;
+      const long child = std::strtol(at, &end, 10);
+      if (end == at) break;
+      at = end;
+      all.push_back(static_cast<int>(child));
+    }
+  }
+}
+
+std::uint64_t hexadecimal(std::string_view& text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  return value;
+}
+
+std::string_view word(std::string_view& text) {
+  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+  const std::size_t length = std::min(text.find(' '), text.size());
+  const std::string_view found = text.substr(0, length);
+  text.remove_prefix(length);
+  return found;
+}
+
+// "start-end perms offset device inode   name": whether it could be managed.
+bool manageable(std::string_view line, Range& range) {
+  range.start = hexadecimal(line);
+  if (line.empty()) return false;
+  line.remove_prefix(1);
+  range.end = hexadecimal(line);
+  if (word(line) != "rw-p") return false;
+  word(line);
+  word(line);
+  if (word(line) != "0") return false;
+  const std::string_view name = word(line);
+  return name.empty() || name == "[heap]" || name.starts_with("[anon:");
+}
+
+}  // namespace
+
+std::vector<int> descendants(int pid) {
+  std::vector<int> all{pid};
+  for (std::size_t i = 0; i < all.size(); ++i) add_children(all[i], all);
+  all.erase(all.begin());
+  return all;
+}
+
+bool descends_from(int pid, int ancestor) {
+  constexpr int kGenerationsMax = 1000;
+  for (int i = 0; i < kGenerationsMax && pid > 1; ++i) {
+    const std::string text = contents(path_of(pid, "stat"));
+    const std::size_t name_end = text.rfind(')');
+    int parent = 0;
+    if (name_end == std::string::npos ||
+        std::sscanf(text.c_str() + name_end, ") %*c %d", &parent) != 1) {
+      return false;
+    }
+    if (parent == ancestor) return true;
+    pid = parent;
+  }
+  return false;
+}
+
+std::uint64_t resident_pages(int pid) {
+  const std::string text = contents(path_of(pid, "statm"));
+  unsigned long long size = 0;
+  unsigned long long resident = 0;
+  unsigned long long shared = 0;
+  if (std::sscanf(text.c_str(), "%llu %llu %llu", &size, &resident, &shared) != 3) return 0;
+  return resident > shared ? resident - shared : 0;
+}
+
+std::vector<Range> manageable_mappings(int pid) {
+  std::vector<Range> ranges;
+  const std::string text = contents(path_of(pid, "maps"));
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    Range range;
+    if (manageable(rest.substr(0, end), range)) ranges.push_back(range);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return ranges;
+}
+
+std::vector<Address> thread_pages(int pid) {
+  constexpr Address kAround = 256;  // the thread's id stands this close to its robust list
+  std::vector<Address> pages;
+  for (const int thread : threads_of(pid)) {
+    std::uintptr_t head = 0;
+    std::size_t length = 0;
+    if (::syscall(SYS_get_robust_list, thread, &head, &length) != 0 || head == 0) continue;
+    pages.push_back((head - kAround) & ~(kPageSize - 1));
+    pages.push_back(head & ~(kPageSize - 1));
+    pages.push_back((head + kAround) & ~(kPageSize - 1));
+  }
+  std::ranges::sort(pages);
+  return pages;
+}
+
+std::string program_of(int pid) {
+  std::string path(4096, '\0');
+  const ssize_t length = ::readlink(path_of(pid, "exe").c_str(), path.data(), path.size());
+  path.resize(length < 0 ? 0 : static_cast<std::size_t>(length));
+  return path;
+}
+
+}  // namespace holdfast::run

@@ -1,0 +1,146 @@
+// The guardian: starts the pager, passes signals on, and outlives both pager and program.
+#include "run/run.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <new>
+
+#include "run/pager_process.h"
+#include "run/program.h"
+
+namespace holdfast::run {
+namespace {
+
+constexpr int kPassedOn[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+
+SharedOutcome* g_outcome = nullptr;
+
+// What somebody sends to the guardian is meant for the program. What the terminal sends, the
+// program has got too.
+void pass_on(int signal, siginfo_t* info, void*) {
+  const int saved = errno;
+  const int program = g_outcome->program.load();
+  if (info->si_code <= 0 && program > 0) ::kill(program, signal);
+  errno = saved;
+}
+
+void handle_signals() {
+  for (const int signal : kPassedOn) {
+    struct sigaction action{};
+    action.sa_sigaction = &pass_on;
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
+    ::sigaction(signal, &action, nullptr);
+  }
+}
+
+struct PagerMain {
+  const RunOptions* options;
+  SharedOutcome* outcome;
+  int guardian;
+};
+
+void* pager_main(void* argument) {
+  const auto& task = *static_cast<PagerMain*>(argument);
+  ::prctl(PR_SET_NAME, "holdfast-watch");
+  PagerProcess pager(*task.options, *task.outcome, task.guardian);
+  pager.run();
+  return nullptr;
+}
+
+// In the pager's process, which was cloned and not forked: libc's idea of its thread is that of the
+// guardian. So everything happens in a new one.
+[[noreturn]] void be_pager(const RunOptions& options, SharedOutcome& outcome, int guardian) {
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  ::prctl(PR_SET_NAME, "holdfast-pager");
+  PagerMain task{.options = &options, .outcome = &outcome, .guardian = guardian};
+  pthread_t thread{};
+  if (::pthread_create(&thread, nullptr, &pager_main, &task) == 0) {
+    ::pthread_join(thread, nullptr);
+  }
+  std::fflush(nullptr);
+  ::_exit(0);
+}
+
+int refuse(int exit, const char* what, const char* remedy) {
+  std::fprintf(stderr, "holdfast: run: %s: %s\n", what, remedy);
+  return exit;
+}
+
+// The program ended by a signal: so do we, for whoever waits for us to see.
+[[noreturn]] void die_by(int signal) {
+  const rlimit no_core{.rlim_cur = 0, .rlim_max = 0};
+  ::setrlimit(RLIMIT_CORE, &no_core);
+  ::signal(signal, SIG_DFL);
+  sigset_t one;
+  ::sigemptyset(&one);
+  ::sigaddset(&one, signal);
+  ::sigprocmask(SIG_UNBLOCK, &one, nullptr);
+  ::kill(::getpid(), signal);
+  ::_exit(128 + signal);
+}
+
+int conclude(const SharedOutcome& outcome, int pager_status) {
+  if (!outcome.told.load()) {
+    std::fprintf(stderr,
+                 "holdfast: the pager was killed (signal %d): the program was ended before it "
+                 "could read a wrong byte\n",
+                 WIFSIGNALED(pager_status) ? WTERMSIG(pager_status) : 0);
+    return kExitPagerFailed;
+  }
+  if (outcome.exit != 0) return outcome.exit;
+  if (WIFSIGNALED(outcome.status)) die_by(WTERMSIG(outcome.status));
+  return WEXITSTATUS(outcome.status);
+}
+
+int check_environment(const RunOptions& options) {
+  if (options.command.empty()) {
+    return refuse(kExitUsage, "no program", "name one after --");
+  }
+  if (options.memory_bytes < Budget::kLeast) {
+    return refuse(kExitUsage, "--memory is too small to run anything in", "give at least 16M");
+  }
+  if (find_shim(options.shim).empty()) {
+    return refuse(kExitUsage, "libholdfast_run.so is not there",
+                  "it belongs beside the holdfast command or in ../lib/holdfast");
+  }
+  const int error = userfault_refusal();
+  if (error == 0) return 0;
+  return refuse(kExitUsage, (std::string("userfaultfd: ") + std::strerror(error)).c_str(),
+                "run as root, or with CAP_SYS_PTRACE, which faults in system calls and the "
+                "following of forks need; `holdfast doctor` says more");
+}
+
+}  // namespace
+
+int run(const RunOptions& options) {
+  if (const int refused = check_environment(options); refused != 0) return refused;
+  void* const memory = ::mmap(nullptr, sizeof(SharedOutcome), PROT_READ | PROT_WRITE,
+                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return refuse(kExitUsage, "no memory", std::strerror(errno));
+  g_outcome = new (memory) SharedOutcome();
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  const int guardian = ::getpid();
+  std::fflush(nullptr);
+  const long pager = ::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+  if (pager < 0) return refuse(kExitUsage, "no pager", std::strerror(errno));
+  if (pager == 0) be_pager(options, *g_outcome, guardian);
+  handle_signals();
+  int status = 0;
+  while (::waitpid(static_cast<pid_t>(pager), &status, 0) < 0 && errno == EINTR) {
+  }
+  kill_descendants();
+  return conclude(*g_outcome, status);
+}
+
+}  // namespace holdfast::run
