@@ -11,6 +11,9 @@ void HelperLink::connect(int connection, const Area& area) noexcept {
   disconnect();
   connection_ = connection;
   area_ = area;
+  // Its first word is that it runs; until then nothing may be asked of it.
+  command_.kind = CommandKind::none;
+  under_way_ = true;
 }
 
 void HelperLink::disconnect() noexcept {

@@ -55,7 +55,7 @@ class RemoteMemory {
   // Messages that wait; 0: none.
   [[nodiscard]] std::size_t read(std::span<uffd_msg> messages) const noexcept;
 
-  // The runs of [range) that stand in memory and are the process's own, zero pages apart, in
+  // The runs of [range) that stand in memory, in mappings that are registered, zero pages apart, in
   // address order. False: they cannot be told.
   [[nodiscard]] bool present(Range range, std::vector<Range>& runs) const noexcept;
 

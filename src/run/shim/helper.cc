@@ -12,7 +12,6 @@ namespace {
 
 constexpr int kEnoent = 2;
 constexpr int kEintr = 4;
-constexpr int kEagain = 11;
 constexpr int kEbusy = 16;
 constexpr int kEinval = 22;
 constexpr int kSigkill = 9;
@@ -101,6 +100,23 @@ void unshare(const Command& command) noexcept {
   }
 }
 
+bool send_answer(const HelperTask& task, const Answer& answer) noexcept {
+  constexpr long kNoSignal = 0x4000;  // MSG_NOSIGNAL
+  long sent;
+  do {
+    sent = system_call(__NR_sendto, task.connection, as_long(&answer), sizeof answer, kNoSignal);
+  } while (sent == -kEintr);
+  return sent == sizeof answer;
+}
+
+bool receive_command(const HelperTask& task, Command& command) noexcept {
+  long got;
+  do {
+    got = system_call(__NR_recvfrom, task.connection, as_long(&command), sizeof command);
+  } while (got == -kEintr);
+  return got == sizeof command;
+}
+
 void close_others(int a, int b) noexcept {
   const int low = a < b ? a : b;
   const int high = a < b ? b : a;
@@ -116,13 +132,13 @@ void close_others(int a, int b) noexcept {
   close_others(task.connection, task.userfault);
   static const char kName[] = "holdfast-helper";
   system_call(__NR_prctl, PR_SET_NAME, as_long(kName));
+  Command command;
+  command.kind = CommandKind::none;
   for (;;) {
-    Command command;
-    const long got = system_call(__NR_recvfrom, task.connection, as_long(&command), sizeof command);
-    if (got == -kEintr || got == -kEagain) continue;
-    if (got != sizeof command) kill_program();
     Answer answer{};
     switch (command.kind) {
+      case CommandKind::none:
+        break;
       case CommandKind::move_out:
         move_out(task, command, answer);
         break;
@@ -133,10 +149,7 @@ void close_others(int a, int b) noexcept {
         unshare(command);
         break;
     }
-    constexpr long kNoSignal = 0x4000;  // MSG_NOSIGNAL
-    const long sent =
-        system_call(__NR_sendto, task.connection, as_long(&answer), sizeof answer, kNoSignal);
-    if (sent != sizeof answer && sent != -kEintr) kill_program();
+    if (!send_answer(task, answer) || !receive_command(task, command)) kill_program();
   }
 }
 

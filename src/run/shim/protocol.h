@@ -15,7 +15,8 @@
 //                                         <-  Welcome + descriptor of the child's userfaultfd
 //   Area                                  ->  (registers the pool)
 //                                         <-  Ready
-// From then on the helper thread has the connection: Command -> Answer, one at a time. When it
+// From then on the helper thread has the connection: an Answer when it runs, and then one for each
+// Command. When it
 // ends, the pager is dead and so is every page that it kept: the helper kills its program.
 #pragma once
 
@@ -48,7 +49,6 @@ struct Area {
   std::uint64_t bytes;
   std::uint64_t beacon;  // one page, empty in every child of a fork
   std::uint64_t pool;    // kPoolBytes, aligned to them: where a window leaves to
-  std::int32_t helper;   // thread id; 0 while it does not run yet
 };
 
 struct Ready {
@@ -56,6 +56,7 @@ struct Ready {
 };
 
 enum class CommandKind : std::uint32_t {
+  none = 0,       // what the first answer is to
   move_out = 1,   // the runs of a window leave to the same places of the pool
   drop_pool = 2,  // what stands in the pool has been read: give the memory back
   unshare = 3,    // pages shared with other processes since a fork become this one's own
