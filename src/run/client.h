@@ -49,6 +49,9 @@ struct Parts {
   // Ends all programs of the run at once, and says why: a page cannot be had.
   void (*give_up)(void* context, const char* why) noexcept;
   void* context;
+  // Above so much compressed memory, an image is dropped when its page has come in: what it takes
+  // is worth more than the compression that it might spare.
+  std::uint64_t keep_images_below = 0;
   std::uint64_t swap_full_wait_ns = 0;  // how long programs are held when no tier takes a page
   std::atomic<bool> stuck{false};       // nothing could leave, the last time that was tried
 };
@@ -126,12 +129,13 @@ class Client {
 
   // --- client_faults.cc ---
   void serve_pending();
+  void follow(int thread);
   Served serve(const Fault& fault, std::uint32_t& room);
   Served bring_fresh(const Fault& fault, std::uint32_t& room);
   Served bring_content(const Fault& fault, std::uint32_t& room);
   std::uint32_t gather(std::uint64_t page, std::uint32_t most);
   bool load_gathered(std::uint32_t count);
-  void entered(std::uint64_t page);
+  void entered(std::uint64_t page, bool image_takes_memory);
   Served settle_fault(const Fault& fault, int error);
   void fail(const char* why) noexcept { parts_.give_up(parts_.context, why); }
 
@@ -141,8 +145,8 @@ class Client {
   void add_range(Range range);
   void remove_range(Range range);
   bool choose_window(std::uint64_t& window);
-  void find_leaving(std::uint64_t window, std::vector<Range>& runs);
-  bool prepare_command(std::uint64_t window, const std::vector<Range>& runs, Command& command);
+  void find_leaving(std::uint64_t window, bool holes, std::vector<Range>& runs);
+  bool prepare_command(std::uint64_t window, Command& command);
   std::uint32_t finish_command(int timeout_ms);
   std::uint32_t collect(EvictionBuffer& buffer, std::uint64_t window, const Answer& answer);
 
@@ -174,8 +178,9 @@ class Client {
   std::map<Address, Address> ranges_;  // registered: start to end, no two touch
   std::deque<std::uint64_t> windows_;  // that may have something in memory, oldest first
   std::unordered_set<std::uint64_t> in_queue_;
-  std::vector<Range> protected_;       // the shim's area
-  bool shares_pages_ = false;          // there has been a fork: pages may be another's too
+  std::unordered_set<std::uint64_t> exact_;  // windows of more than one mapping: no holes
+  std::vector<Range> protected_;             // the shim's area
+  bool shares_pages_ = false;                // there has been a fork: pages may be another's too
   std::atomic<bool> closing_{false};   // its helper has gone: it ends, or becomes another program
   EvictionBuffer* leaving_ = nullptr;  // what the helper moves now goes there
   std::optional<Busy> busy_;
@@ -183,6 +188,8 @@ class Client {
   // The pager thread's own.
   std::deque<Fault> pending_;
   StreamTable streams_;
+  int helper_cpu_ = -1;
+  sys::CpuFollower follower_{sys::CpuFollower::Whose::any_process};
   std::byte* staging_ = nullptr;  // kRunMax pages
   std::array<Source, kRunMax> sources_;
   std::array<swap::LoadItem, kRunMax> items_;

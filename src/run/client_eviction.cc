@@ -46,7 +46,7 @@ bool Client::choose_window(std::uint64_t& window) {
 
 // The runs of the window that can leave: in memory, registered, not doomed, not the kernel's to
 // write to when a thread ends.
-void Client::find_leaving(std::uint64_t window, std::vector<Range>& runs) {
+void Client::find_leaving(std::uint64_t window, bool holes, std::vector<Range>& runs) {
   const Range whole{window << kHugeShift, (window + 1) << kHugeShift};
   std::vector<Range> present;
   auto at = ranges_.upper_bound(whole.start);
@@ -66,6 +66,7 @@ void Client::find_leaving(std::uint64_t window, std::vector<Range>& runs) {
       is_present[(a - whole.start) >> kPageShift] = true;
     }
   }
+  bool open = false;
   const std::uint64_t first = window * kWindowPages;
   table_.for_each(first, first + kWindowPages, [&](std::uint64_t page, Entry& entry) {
     if (entry.state() != EntryState::doomed) return;
@@ -75,20 +76,26 @@ void Client::find_leaving(std::uint64_t window, std::vector<Range>& runs) {
       entry = Entry();
     }
   });
-  for (const Range& run : present) {
-    for (Address a = run.start; a < run.end; a += kPageSize) {
-      if (stays[(a - whole.start) >> kPageShift]) continue;
-      if (!runs.empty() && runs.back().end == a) {
-        runs.back().end += kPageSize;
-      } else {
-        runs.push_back({a, a + kPageSize});
-      }
+  // With holes: one stretch from the first page that is there to the last, but for those that must
+  // stay. A mapping that is not registered may lie in a hole; the helper then refuses the stretch.
+  for (std::uint64_t i = 0; i < kWindowPages; ++i) {
+    const Address a = whole.start + i * kPageSize;
+    if (stays[i] || (!is_present[i] && !holes)) {
+      open = false;
+    } else if (is_present[i] && open) {
+      runs.back().end = a + kPageSize;
+    } else if (is_present[i]) {
+      runs.push_back({a, a + kPageSize});
+      open = true;
     }
   }
 }
 
-bool Client::prepare_command(std::uint64_t window, const std::vector<Range>& runs,
-                             Command& command) {
+bool Client::prepare_command(std::uint64_t window, Command& command) {
+  const bool holes = !exact_.contains(window);
+  std::vector<Range> runs;
+  find_leaving(window, holes, runs);
+  command.holes = holes ? 1 : 0;
   command.kind = CommandKind::move_out;
   command.window = window << kHugeShift;
   command.runs = 0;
@@ -110,10 +117,8 @@ std::uint32_t Client::take_window_out(EvictionBuffer& buffer, bool& tried) {
   std::uint64_t window = 0;
   if (!choose_window(window)) return 0;
   tried = true;
-  std::vector<Range> runs;
-  find_leaving(window, runs);
   Command command{};
-  if (!prepare_command(window, runs, command)) return 0;
+  if (!prepare_command(window, command)) return 0;
   buffer.client = this;
   buffer.state = EvictionBuffer::State::leaving;
   if (!helper_.send(command)) {
@@ -147,30 +152,33 @@ std::uint32_t Client::finish_command(int timeout_ms) {
 
 // What the helper has moved into the pool is read out, and stands in the buffer from now on.
 std::uint32_t Client::collect(EvictionBuffer& buffer, std::uint64_t window, const Answer& answer) {
+  // What stands in the pool now; a zero page that came along is none, and need not come back.
+  const Address pool = helper_.area().pool;
+  std::vector<Range> arrived;
+  std::array<bool, kWindowPages> moved{};
   std::vector<RemoteMemory::Piece> pieces;
-  std::uint32_t moved = 0;
-  std::uint32_t busy = 0;
-  for (std::uint32_t i = 0; i < kWindowPages; ++i) {
-    busy += is_set(answer.busy, i) ? 1 : 0;
-    if (!is_set(answer.moved, i)) continue;
-    ++moved;
-    const Address from = helper_.area().pool + i * kPageSize;
-    if (!pieces.empty() && pieces.back().from + pieces.back().bytes == from) {
-      pieces.back().bytes += kPageSize;
-    } else {
-      pieces.push_back({.from = from, .to = buffer.content(i), .bytes = kPageSize});
-    }
+  std::uint32_t count = 0;
+  const bool known = memory_.present({pool, pool + kPoolBytes}, arrived);
+  for (const Range& run : arrived) {
+    const std::uint64_t place = (run.start - pool) >> kPageShift;
+    std::fill_n(moved.begin() + place, run.bytes() >> kPageShift, true);
+    count += static_cast<std::uint32_t>(run.bytes() >> kPageShift);
+    pieces.push_back({.from = run.start,
+                      .to = buffer.content(static_cast<std::uint32_t>(place)),
+                      .bytes = run.bytes()});
   }
+  std::uint32_t busy = 0;
+  for (std::uint32_t i = 0; i < kWindowPages; ++i) busy += is_set(answer.busy, i) ? 1 : 0;
   Counters::add(parts_.counters.busy, busy);
+  if (answer.error == EINVAL) exact_.insert(window);
   if (answer.error != 0 || busy > 0) queue_window(window);  // another time
-  const int error = memory_.read_out(pieces);
-  if (error != 0) {
+  if (!known || memory_.read_out(pieces) != 0) {
     buffer.release();
     if (memory_.alive()) fail("what has left a program cannot be read");
     return 0;
   }
   for (std::uint32_t i = 0; i < kWindowPages; ++i) {
-    if (!is_set(answer.moved, i)) continue;
+    if (!moved[i]) continue;
     const std::uint64_t page = window * kWindowPages + i;
     const Entry old = table_.get(page);
     buffer.slots[i] = old.has_slot() ? old.slot() : SlotIndex();
@@ -178,20 +186,18 @@ std::uint32_t Client::collect(EvictionBuffer& buffer, std::uint64_t window, cons
     table_.set(page, Entry::buffered(buffer.index(), i));
   }
   buffer.state = EvictionBuffer::State::full;
-  if (moved == 0) buffer.release();
+  if (count == 0) buffer.release();
   Command drop{};
   drop.kind = CommandKind::drop_pool;
-  if (moved > 0) {
-    if (!helper_.send(drop)) closing_ = true;
-    finish_command(kAnswerMs);
-  }
-  parts_.budget.give(moved);
-  Counters::add(parts_.counters.pages_out, moved);
+  if (!helper_.send(drop)) closing_ = true;
+  finish_command(kAnswerMs);
+  parts_.budget.give(count);
+  Counters::add(parts_.counters.pages_out, count);
   if (busy > 0 && shares_pages_) {
     busy_ = Busy{.window = window, .pages = {}};
     std::ranges::copy(answer.busy, busy_->pages.begin());
   }
-  return moved;
+  return count;
 }
 
 // Pages that a fork has left shared cannot be moved. Written to, each is this process's own again;

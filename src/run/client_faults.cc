@@ -1,4 +1,6 @@
 // How a client's faults are served.
+#include <sched.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -17,6 +19,7 @@ void Client::serve_pending() {
   std::size_t left = pending_.size();
   while (left-- > 0) {
     Fault fault = pending_.front();
+    follow(fault.thread);
     std::uint32_t wanted = streams_.width(fault.page >> kPageShift, kRunMax);
     std::uint32_t room = parts_.budget.take(wanted);
     if (room == 0 && (unsharing_.load() || parts_.stuck.load(std::memory_order_relaxed))) {
@@ -44,6 +47,21 @@ void Client::serve_pending() {
     if (served == Served::again) pending_.push_back(fault);
   }
   starved_.store(false, std::memory_order_relaxed);
+}
+
+// The pager thread and the helper run where the faults are: a wake-up on another CPU costs more
+// than serving one, and taking a page's translation away interrupts every other CPU of the program.
+void Client::follow(int thread) {
+  follower_.follow(thread);
+  const int cpu = follower_.cpu();
+  if (cpu < 0 || cpu == helper_cpu_) return;
+  const std::lock_guard lock(mutex_);
+  if (helper_.thread() == 0) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<unsigned>(cpu), &set);
+  ::sched_setaffinity(helper_.thread(), sizeof set, &set);
+  helper_cpu_ = cpu;
 }
 
 // Called under the lock, with room for that many pages; what is used of it is taken off.
@@ -123,6 +141,7 @@ bool Client::load_gathered(std::uint32_t count) {
     } else if (entry.state() == EntryState::buffered) {
       std::memcpy(place, parts_.buffers[entry.buffer()].content(entry.place()), kPageSize);
     } else {
+      sources_[i].item = items;
       items_[items++] = {.slot = entry.slot(), .page = place};
     }
   }
@@ -132,7 +151,7 @@ bool Client::load_gathered(std::uint32_t count) {
 }
 
 // The page is in the program again.
-void Client::entered(std::uint64_t page) {
+void Client::entered(std::uint64_t page, bool image_takes_memory) {
   const Entry entry = table_.get(page);
   Entry now;
   if (entry.state() == EntryState::swapped) {
@@ -144,7 +163,8 @@ void Client::entered(std::uint64_t page) {
     buffer.pages[entry.place()] = EvictionBuffer::kNoPage;
     Counters::add(parts_.counters.rescued);
   }
-  if (now.has_slot() && parts_.swap.nearly_full()) {
+  const bool dear = image_takes_memory && parts_.swap.compressed_bytes() > parts_.keep_images_below;
+  if (now.has_slot() && (dear || parts_.swap.nearly_full())) {
     drop_slot(now.slot());
     now = Entry();
   }
@@ -166,7 +186,11 @@ Client::Served Client::bring_content(const Fault& fault, std::uint32_t& room) {
     in = memory_.copy(fault.page, staging_, kPageSize);  // the run left its mapping
   }
   const auto pages = static_cast<std::uint32_t>(in.bytes >> kPageShift);
-  for (std::uint32_t i = 0; i < pages; ++i) entered(first + i);
+  for (std::uint32_t i = 0; i < pages; ++i) {
+    const Source& source = sources_[i];
+    entered(first + i,
+            source.entry.state() == EntryState::swapped && items_[source.item].from_memory);
+  }
   if (pages == 0) return settle_fault(fault, in.error);
   room -= pages;
   Counters::add(parts_.counters.pages_in, pages);

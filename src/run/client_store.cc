@@ -105,7 +105,7 @@ bool Client::put_back(EvictionBuffer& buffer, std::uint32_t place) {
   if (in.bytes == 0 && in.error != ESRCH) return false;
   parts_.budget.take_regardless(1);
   Counters::add(parts_.counters.returned);
-  entered(page);
+  entered(page, false);
   queue_window(page / kWindowPages);
   return true;
 }

@@ -34,6 +34,7 @@ HelperLink::Outcome HelperLink::await(Answer& answer, int timeout_ms) noexcept {
   if (::poll(&waiting, 1, timeout_ms) <= 0) return Outcome::late;
   const ssize_t got = ::recv(connection_, &answer, sizeof answer, MSG_DONTWAIT);
   under_way_ = false;
+  if (command_.kind == CommandKind::none) thread_ = answer.thread;
   return got == static_cast<ssize_t>(sizeof answer) ? Outcome::answered : Outcome::gone;
 }
 

@@ -33,6 +33,8 @@ class HelperLink {
   [[nodiscard]] bool holds_events() const noexcept {
     return under_way_ && command_.kind == CommandKind::move_out;
   }
+  // Its thread id; 0: it does not run yet.
+  [[nodiscard]] int thread() const noexcept { return thread_; }
   // What was sent last.
   [[nodiscard]] const Command& command() const noexcept { return command_; }
 
@@ -40,6 +42,7 @@ class HelperLink {
   int connection_ = -1;
   Area area_{};
   bool under_way_ = false;
+  int thread_ = 0;
   Command command_{};
 };
 

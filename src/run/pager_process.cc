@@ -46,6 +46,16 @@ std::vector<swap::TierOptions> tiers_or_default(const RunOptions& options) {
   return tiers;
 }
 
+// Three quarters of what compressed memory may take; where it has no limit, of half the budget.
+std::uint64_t keep_images_below(const std::vector<swap::TierOptions>& tiers, std::uint64_t memory) {
+  std::uint64_t most = 0;
+  for (const swap::TierOptions& tier : tiers) {
+    if (tier.kind != swap::TierKind::ram) continue;
+    most += tier.limit_bytes == 0 ? memory / 2 : tier.limit_bytes;
+  }
+  return most / 4 * 3;
+}
+
 }  // namespace
 
 PagerProcess::PagerProcess(const RunOptions& options, SharedOutcome& outcome, int guardian)
@@ -68,6 +78,7 @@ Expected<void> PagerProcess::build() {
                          .registry = registry_,
                          .give_up = &PagerProcess::give_up,
                          .context = this,
+                         .keep_images_below = keep_images_below(swap.tiers, options_.memory_bytes),
                          .swap_full_wait_ns = options_.swap_full_wait_seconds * 1'000'000'000});
   evictor_.emplace(*parts_, registry_);
   registrar_.emplace(*parts_, registry_);

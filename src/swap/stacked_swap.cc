@@ -151,6 +151,7 @@ void StackedSwap::load_one(LoadItem& item, Reads& reads) noexcept {
   HF_CHECK2(!location.is_none() && !location.is_frame(), item.slot.value, location.word());
   Tier& tier = *tiers_[location.tier()];
   const std::byte* image = tier.image_at(location.place());
+  item.from_memory = image != nullptr;
   if (image == nullptr) {
     tier.hold(location);
     slots_.unlock(item.slot, location);

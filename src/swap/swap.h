@@ -70,6 +70,7 @@ struct LoadItem {
   SlotIndex slot;             // in
   std::byte* page = nullptr;  // in: kPageSize bytes of room, aligned to kPageSize
   bool ok = false;            // out
+  bool from_memory = false;   // out: its image takes memory, and took no device to read
   Error error = {};           // out, if not ok: io_error or corrupted; page is undefined
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sys/byte_store.h"
+#include "sys/cpu_follower.h"
 #include "sys/machine.h"
 #include "sys/probe.h"
 #include "sys/streams.h"

@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "sys/real/cpu_follower.h"
+#include "sys/cpu_follower.h"
 #include "sys/real_fixture.h"
 
 namespace holdfast::sys::test {
@@ -120,14 +120,14 @@ TEST(CpuFollower, the_processor_is_field_39_whatever_the_name_holds) {
       " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 "
       "33 "
       "34 35 5 0 0 0";
-  EXPECT_EQ(real::CpuFollower::cpu_in_stat(("123 (name)" + tail).c_str()), 5);
-  EXPECT_EQ(real::CpuFollower::cpu_in_stat(("123 (a ) b (c)" + tail).c_str()), 5);
+  EXPECT_EQ(CpuFollower::cpu_in_stat(("123 (name)" + tail).c_str()), 5);
+  EXPECT_EQ(CpuFollower::cpu_in_stat(("123 (a ) b (c)" + tail).c_str()), 5);
 }
 
 TEST(CpuFollower, a_text_that_is_cut_short_gives_no_cpu) {
-  EXPECT_EQ(real::CpuFollower::cpu_in_stat(""), -1);
-  EXPECT_EQ(real::CpuFollower::cpu_in_stat("123 (name"), -1);
-  EXPECT_EQ(real::CpuFollower::cpu_in_stat("123 (name) S 1 2 3"), -1);
+  EXPECT_EQ(CpuFollower::cpu_in_stat(""), -1);
+  EXPECT_EQ(CpuFollower::cpu_in_stat("123 (name"), -1);
+  EXPECT_EQ(CpuFollower::cpu_in_stat("123 (name) S 1 2 3"), -1);
 }
 
 }  // namespace

@@ -21,13 +21,11 @@ struct Move {
   std::uint64_t to, from, bytes, mode;
   std::int64_t moved;
 };
+constexpr std::uint64_t kAllowHoles = 2;  // UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES
 constexpr unsigned long kIoctlMove = _IOWR(0xAA, 0x05, Move);
 
-void set_bits(std::uint64_t* mask, unsigned first, std::uint64_t count) noexcept {
-  for (unsigned i = first; i < first + count; ++i) mask[i / 64] |= std::uint64_t{1} << (i % 64);
-}
-
-// One run of the window. Pages that cannot leave are passed over; returns what ends the command.
+// One stretch of the window, holes and all. Pages that cannot leave are passed over; returns what
+// ends the command.
 int move_run(const HelperTask& task, const Command& command, Run run, Answer& answer) noexcept {
   unsigned page = run.first;
   const unsigned end = run.first + run.count;
@@ -36,24 +34,25 @@ int move_run(const HelperTask& task, const Command& command, Run run, Answer& an
     Move move{.to = task.pool + page * kShimPage,
               .from = command.window + page * kShimPage,
               .bytes = length * kShimPage,
-              .mode = 0,
+              .mode = command.holes != 0 ? kAllowHoles : 0,
               .moved = 0};
     const long result =
         system_call(__NR_ioctl, task.userfault, static_cast<long>(kIoctlMove), as_long(&move));
     if (result == 0 || move.moved > 0) {
-      const std::uint64_t pages = static_cast<std::uint64_t>(move.moved) / kShimPage;
-      set_bits(answer.moved, page, pages);
-      page += static_cast<unsigned>(pages);
+      page += static_cast<unsigned>(static_cast<std::uint64_t>(move.moved) / kShimPage);
       length = end - page;
       continue;
     }
     const int error = static_cast<int>(move.moved < 0 ? -move.moved : -result);
-    if (error == kEinval && length > 1) {  // it spans two mappings, or one that cannot be moved
+    // It spans two mappings, or one that cannot be moved. What lies in holes is not known to be
+    // managed: then nothing of it is tried.
+    if (error == kEinval && command.holes != 0) return error;
+    if (error == kEinval && length > 1) {
       length /= 2;
       continue;
     }
     if (error == kEbusy || error == kEinval) {
-      set_bits(answer.busy, page, 1);
+      answer.busy[page / 64] |= std::uint64_t{1} << (page % 64);
     } else if (error != kEnoent) {
       return error;
     }
@@ -78,7 +77,7 @@ int drop_pool(const HelperTask& task) noexcept {
                                    static_cast<long>(kPoolBytes), MADV_DONTNEED);
   uffdio_register again{};
   again.range = range;
-  again.mode = UFFDIO_REGISTER_MODE_MISSING;
+  again.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP;
   result = system_call(__NR_ioctl, task.userfault, UFFDIO_REGISTER, as_long(&again));
   return static_cast<int>(result < 0 ? -result : -dropped);
 }
@@ -132,10 +131,12 @@ void close_others(int a, int b) noexcept {
   close_others(task.connection, task.userfault);
   static const char kName[] = "holdfast-helper";
   system_call(__NR_prctl, PR_SET_NAME, as_long(kName));
+  const auto thread = static_cast<int>(system_call(__NR_gettid));
   Command command;
   command.kind = CommandKind::none;
   for (;;) {
     Answer answer{};
+    answer.thread = thread;
     switch (command.kind) {
       case CommandKind::none:
         break;

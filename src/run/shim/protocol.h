@@ -16,8 +16,8 @@
 //   Area                                  ->  (registers the pool)
 //                                         <-  Ready
 // From then on the helper thread has the connection: an Answer when it runs, and then one for each
-// Command. When it
-// ends, the pager is dead and so is every page that it kept: the helper kills its program.
+// Command. When it ends, the pager is dead and so is every page that it kept: the helper kills its
+// program.
 #pragma once
 
 #include <cstdint>
@@ -62,6 +62,7 @@ enum class CommandKind : std::uint32_t {
   unshare = 3,    // pages shared with other processes since a fork become this one's own
 };
 
+// A stretch of the window; what is missing in it stays missing.
 struct Run {
   std::uint16_t first;  // page of the window
   std::uint16_t count;
@@ -69,16 +70,17 @@ struct Run {
 
 struct Command {
   CommandKind kind;
-  std::uint32_t runs;  // how many of run[] are meant
+  std::uint32_t runs;   // how many of run[] are meant
+  std::uint32_t holes;  // 1: runs may have holes; each must lie in one mapping
+  std::uint32_t padding;
   std::uint64_t window;
   Run run[kRunsMax];
 };
 
 struct Answer {
-  std::int32_t error;  // errno that ended the command early; 0: it went through
-  std::uint32_t padding;
-  std::uint64_t moved[kMaskWords];  // bit i: page i of the window stands in the pool
-  std::uint64_t busy[kMaskWords];   // bit i: the kernel holds page i, or another process shares it
+  std::int32_t error;              // errno that ended the command early; 0: it went through
+  std::int32_t thread;             // the helper's id
+  std::uint64_t busy[kMaskWords];  // bit i: the kernel holds page i, or another process shares it
 };
 
 }  // namespace holdfast::run

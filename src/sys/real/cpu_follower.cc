@@ -1,4 +1,4 @@
-#include "sys/real/cpu_follower.h"
+#include "sys/cpu_follower.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -7,7 +7,7 @@
 #include <array>
 #include <cstring>
 
-namespace holdfast::sys::real {
+namespace holdfast::sys {
 namespace {
 
 constexpr int kProcessorField = 39;  // of /proc/<pid>/stat, proc_pid_stat(5)
@@ -51,7 +51,7 @@ void CpuFollower::follow(int thread_id) noexcept {
 void CpuFollower::open_stat(int thread_id) noexcept {
   if (stat_fd_ >= 0) ::close(stat_fd_);
   char path[64];
-  char* end = append_text(path, "/proc/self/task/");
+  char* end = append_text(path, whose_ == Whose::own_process ? "/proc/self/task/" : "/proc/");
   end = append_number(end, static_cast<unsigned>(thread_id));
   append_text(end, "/stat");
   stat_fd_ = ::open(path, O_RDONLY | O_CLOEXEC);
@@ -81,4 +81,4 @@ int CpuFollower::cpu_in_stat(const char* text) noexcept {
   return cpu;
 }
 
-}  // namespace holdfast::sys::real
+}  // namespace holdfast::sys

@@ -16,8 +16,8 @@
 
 #include <memory>
 
+#include "sys/cpu_follower.h"
 #include "sys/machine.h"
-#include "sys/real/cpu_follower.h"
 #include "sys/real/userfault.h"
 
 namespace holdfast::sys::real {
