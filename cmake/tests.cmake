@@ -7,7 +7,7 @@
 # The simulated machine switches stacks by itself, which ThreadSanitizer cannot follow.
 set(HOLDFAST_NOT_UNDER_TSAN sim program)
 # These know nothing of machines, so that they need not wait for the simulated one to compile.
-set(HOLDFAST_WITHOUT_SIM base sync page lru cli bench examples)
+set(HOLDFAST_WITHOUT_SIM base sync page lru cli bench examples run)
 
 # What a test folder links of ours, into `result`.
 function(holdfast_test_needs folder result)
@@ -18,6 +18,8 @@ function(holdfast_test_needs folder result)
     set(candidates holdfast_command)
   elseif(folder STREQUAL "bench")
     set(candidates holdfast-bench)
+  elseif(folder STREQUAL "run")
+    set(candidates holdfast_command)
   elseif(folder STREQUAL "examples")
     set(candidates ${programs})
     list(REMOVE_ITEM candidates holdfast_command holdfast-bench)
@@ -54,8 +56,20 @@ function(holdfast_test_support_library)
   endif()
 endfunction()
 
+# tests/<folder>/programs/<name>.cc: programs that tests run, and that know nothing of Holdfast.
+function(holdfast_test_programs folder)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${folder}/programs/*.cc)
+  foreach(source ${sources})
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${name} ${source})
+    target_link_libraries(${name} PRIVATE holdfast_flags Threads::Threads)
+    add_dependencies(holdfast_${folder}_tests ${name})
+  endforeach()
+endfunction()
+
 function(holdfast_test_folder folder)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${folder}/*.cc)
+  list(FILTER sources EXCLUDE REGEX "/tests/${folder}/programs/")
   if(NOT sources)
     return()
   endif()
@@ -72,8 +86,12 @@ function(holdfast_test_folder folder)
   elseif(folder STREQUAL "capture")
     add_dependencies(${target} holdfast_command)
   endif()
+  if(folder STREQUAL "run")
+    add_dependencies(${target} holdfast_command)
+  endif()
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
                        TEST_PREFIX ${folder}/ PROPERTIES LABELS ${folder})
+  holdfast_test_programs(${folder})
 endfunction()
 
 # holdfast_model(name model expected mutations...): spin searches tests/models/<model>.pml.

@@ -63,9 +63,8 @@ std::atomic<std::uint64_t> g_identity{1};
 [[noreturn]] void wrong(const char* what, const Region& region, std::size_t page, std::size_t at,
                         std::uint64_t is, std::uint64_t must) {
   std::printf("WRONG after %s: pid %d address %p page %zu word %zu is %016llx, not %016llx\n", what,
-              static_cast<int>(::getpid()),
-              static_cast<void*>(region.memory + page * kWords + at), page, at,
-              static_cast<unsigned long long>(is), static_cast<unsigned long long>(must));
+              static_cast<int>(::getpid()), static_cast<void*>(region.memory + page * kWords + at),
+              page, at, static_cast<unsigned long long>(is), static_cast<unsigned long long>(must));
   std::fflush(stdout);
   ::_exit(1);
 }
@@ -212,8 +211,7 @@ class Storm {
     const std::size_t bytes = region.pages.size() * kPage;
     void* const target = map_at(nullptr, region.pages.size(), 0);
     if (chance(2) == 0) std::memset(target, 0x55, kPage);  // what it covers must go
-    void* const got =
-        ::mremap(region.memory, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, target);
+    void* const got = ::mremap(region.memory, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, target);
     if (got == MAP_FAILED) {
       if (errno != EFAULT) die("mremap");  // EFAULT: more than one mapping
       ::munmap(target, bytes);
@@ -225,9 +223,9 @@ class Storm {
     if (chance(2) != 0) return;
     // Something new where it was must be empty.
     Region fresh;
-    fresh.memory = static_cast<std::uint64_t*>(::mmap(
-        old, bytes, PROT_READ | PROT_WRITE,
-        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0));
+    fresh.memory = static_cast<std::uint64_t*>(
+        ::mmap(old, bytes, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0));
     if (fresh.memory == MAP_FAILED) return;  // another thread was faster
     fresh.pages.resize(region.pages.size());
     for (std::size_t i = 0; i < fresh.pages.size(); i += 1 + chance(20)) {
