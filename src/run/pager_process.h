@@ -57,7 +57,7 @@ class PagerProcess {
   bool program_ended_ = false;
   bool armed_ = false;
   std::uint64_t resident_ = 0;
-  std::uint64_t resident_at_scan_ = 0;
+  int counting_ms_ = 0;  // how long the last count took
   std::uint64_t started_ns_ = 0;
   std::atomic<bool> gave_up_{false};
 };

@@ -129,6 +129,16 @@ std::uint64_t resident_pages(int pid) {
   return resident > shared ? resident - shared : 0;
 }
 
+std::uint64_t proportional_pages(int pid) {
+  const std::string text = contents(path_of(pid, "smaps_rollup"));
+  const std::size_t at = text.find("\nPss_Anon:");
+  unsigned long long kib = 0;
+  if (at == std::string::npos || std::sscanf(text.c_str() + at, "\nPss_Anon: %llu", &kib) != 1) {
+    return 0;
+  }
+  return kib * 1024 / kPageSize;
+}
+
 std::vector<Range> manageable_mappings(int pid) {
   std::vector<Range> ranges;
   const std::string text = contents(path_of(pid, "maps"));

@@ -40,7 +40,7 @@ class Kill : public Run {
     for (;;) {
       const std::vector<int> below = descendants(parent);
       if (!below.empty()) return below.front();
-      if (::waitpid(parent, nullptr, WNOHANG | WNOWAIT) != 0) return 0;
+      if (program_of(parent).empty()) return 0;  // it has ended
     }
   }
 

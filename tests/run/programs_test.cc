@@ -30,24 +30,24 @@ class Programs : public Run {
 TEST_F(Programs, sort) {
   const std::string lines = directory.file("lines");
   ASSERT_EQ(
-      std::system(("seq 1 700000 | awk '{print ($1 * 7919) % 1000003, $1}' >" + lines).c_str()), 0);
+      std::system(("seq 1 400000 | awk '{print ($1 * 7919) % 1000003, $1}' >" + lines).c_str()), 0);
   compare("24M", "sort -S 1G " + lines, " | cksum");
 }
 
 TEST_F(Programs, perl_with_a_large_hash) {
   compare(
       "32M",
-      "perl -e 'my %h; for my $i (1..400000) { $h{$i * 7919 % 1000003} .= \"v$i\" } my $s = 0; "
+      "perl -e 'my %h; for my $i (1..150000) { $h{$i * 7919 % 1000003} .= \"v$i\" } my $s = 0; "
       "for my $k (sort { $a <=> $b } keys %h) { $s = ($s * 31 + $k + length $h{$k}) % 1000000007 } "
       "print \"$s\\n\"'",
       "");
 }
 
 TEST_F(Programs, python_with_a_large_dictionary_and_multiprocessing) {
-  compare("48M",
+  compare("40M",
           "python3 -c 'import multiprocessing as m\n"
-          "d={i: str(i*7919) for i in range(500000)}\n"
-          "def f(k): return sum(int(d[i]) for i in range(k,500000,4))\n"
+          "d={i: str(i*7919) for i in range(250000)}\n"
+          "def f(k): return sum(int(d[i]) for i in range(k,250000,4))\n"
           "if __name__==\"__main__\":\n"
           "  m.set_start_method(\"fork\")\n"
           "  with m.Pool(3) as p: print(sum(p.map(f,range(4))))'",
@@ -58,7 +58,7 @@ TEST_F(Programs, sqlite_in_memory) {
   compare(
       "24M",
       "sqlite3 :memory: 'create table t(a,b); with recursive c(x) as (select 1 union all select "
-      "x+1 from c where x<400000) insert into t select x, (x*7919)%1000003 from c; create index "
+      "x+1 from c where x<200000) insert into t select x, (x*7919)%1000003 from c; create index "
       "i on t(b); select sum(a*(b%7)), count(*) from t where b > 500000;'",
       "");
 }
