@@ -37,6 +37,7 @@ void Client::serve_pending() {
     pending_.pop_front();
     if (fault.since_ns != 0) {
       Counters::add(parts_.counters.wait_ns, parts_.machine.now_ns() - fault.since_ns);
+      fault.since_ns = 0;
     }
     Served served = Served::again;
     {

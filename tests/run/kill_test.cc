@@ -35,6 +35,17 @@ class Kill : public Run {
     ::_exit(127);
   }
 
+  // Whatever a test finds, its run does not outlive it. A guardian that has been waited for is
+  // gone.
+  struct Ended {
+    pid_t guardian;
+    ~Ended() {
+      if (::waitpid(guardian, nullptr, WNOHANG) != 0) return;
+      ::kill(guardian, SIGKILL);
+      ::waitpid(guardian, nullptr, 0);
+    }
+  };
+
   // The only child of a process, as soon as there is one. It exits if the process ends before.
   static pid_t child_of(pid_t parent) {
     for (;;) {
@@ -47,12 +58,13 @@ class Kill : public Run {
   void strike(Victim victim, unsigned seed) {
     std::mt19937 chance(seed);
     const pid_t guardian = begin(seed);
+    const Ended ended{guardian};
     const pid_t pager = child_of(guardian);
     const pid_t program = pager == 0 ? 0 : child_of(pager);
     ASSERT_NE(program, 0);
     // At a moment that is chosen by how far it has come: so much has been resident.
-    const std::uint64_t mark = 1 + chance() % 5000;
-    std::uint64_t looks = chance() % 3000;
+    const std::uint64_t mark = 1 + chance() % 12000;  // more than half: never reached
+    std::uint64_t looks = chance() % 30000;
     while (resident_pages(program) < mark && looks > 0) --looks;
     const std::vector<int> before = descendants(guardian);
     ::kill(victim == Victim::guardian ? guardian
