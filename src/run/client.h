@@ -147,6 +147,7 @@ class Client {
   bool choose_window(std::uint64_t& window);
   void find_leaving(std::uint64_t window, bool holes, std::vector<Range>& runs);
   bool prepare_command(std::uint64_t window, Command& command);
+  bool unshares(std::uint64_t window);
   std::uint32_t finish_command(int timeout_ms);
   std::uint32_t collect(EvictionBuffer& buffer, std::uint64_t window, const Answer& answer);
 
@@ -184,6 +185,8 @@ class Client {
   std::atomic<bool> closing_{false};   // its helper has gone: it ends, or becomes another program
   EvictionBuffer* leaving_ = nullptr;  // what the helper moves now goes there
   std::optional<Busy> busy_;
+  static constexpr std::uint64_t kNoWindow = ~std::uint64_t{0};
+  std::uint64_t unshared_ = kNoWindow;  // the window that was put in front for that
 
   // The pager thread's own.
   std::deque<Fault> pending_;

@@ -150,6 +150,18 @@ std::uint32_t Client::finish_command(int timeout_ms) {
   return collect(buffer, helper_.command().window >> kHugeShift, answer);
 }
 
+// Pages of the window may be shared since a fork: then it is the next again, once, as soon as they
+// are this process's own, for until they leave there are two of each.
+bool Client::unshares(std::uint64_t window) {
+  if (!shares_pages_ || unshared_ == window) {
+    unshared_ = kNoWindow;
+    return false;
+  }
+  unshared_ = window;
+  if (in_queue_.insert(window).second) windows_.push_front(window);
+  return true;
+}
+
 // What the helper has moved into the pool is read out, and stands in the buffer from now on.
 std::uint32_t Client::collect(EvictionBuffer& buffer, std::uint64_t window, const Answer& answer) {
   // What stands in the pool now; a zero page that came along is none, and need not come back.
@@ -171,7 +183,7 @@ std::uint32_t Client::collect(EvictionBuffer& buffer, std::uint64_t window, cons
   for (std::uint32_t i = 0; i < kWindowPages; ++i) busy += is_set(answer.busy, i) ? 1 : 0;
   Counters::add(parts_.counters.busy, busy);
   if (answer.error == EINVAL) exact_.insert(window);
-  if (answer.error != 0 || busy > 0) queue_window(window);  // another time
+  if (answer.error != 0 || (busy > 0 && !unshares(window))) queue_window(window);  // another time
   if (!known || memory_.read_out(pieces) != 0) {
     buffer.release();
     if (memory_.alive()) fail("what has left a program cannot be read");
@@ -193,7 +205,7 @@ std::uint32_t Client::collect(EvictionBuffer& buffer, std::uint64_t window, cons
   finish_command(kAnswerMs);
   parts_.budget.give(count);
   Counters::add(parts_.counters.pages_out, count);
-  if (busy > 0 && shares_pages_) {
+  if (busy > 0 && shares_pages_ && unshared_ == window) {
     busy_ = Busy{.window = window, .pages = {}};
     std::ranges::copy(answer.busy, busy_->pages.begin());
   }
