@@ -120,6 +120,7 @@ void PagerProcess::run() {
     registrar_->stop();
     evictor_->stop();
     if (!options_.quiet && !gave_up_) summarize();
+    if (!options_.report_path.empty()) write_report();
     outcome_.told.store(true);
   }
 }
@@ -189,16 +190,56 @@ void PagerProcess::give_up(void* context, const char* why) noexcept {
   for (const int pid : descendants(::getpid())) ::kill(pid, SIGKILL);
 }
 
+// One JSON object. What cannot be written is said, and changes no exit status.
+void PagerProcess::write_report() {
+  std::FILE* const file = std::fopen(options_.report_path.c_str(), "we");
+  if (file == nullptr) {
+    machine_.print_line(
+        ("holdfast: --report " + options_.report_path + ": " + std::strerror(errno)).c_str());
+    return;
+  }
+  const Budget::Peaks peaks = budget_->peaks();
+  const swap::SwapStats stats = swap_->stats();
+  const auto number = [&](const char* name, std::uint64_t value) {
+    std::fprintf(file, "  \"%s\": %llu,\n", name, static_cast<unsigned long long>(value));
+  };
+  std::fputs("{\n", file);
+  number("budget_bytes", options_.memory_bytes);
+  number("peak_resident_bytes", peaks.resident_pages * kPageSize);
+  number("overshoot_bytes", peaks.overshoot_pages * kPageSize);
+  number("elapsed_ns", machine_.now_ns() - started_ns_);
+  number("waited_ns", counters_.wait_ns);
+  number("faults", counters_.faults);
+  number("fresh_pages", counters_.fresh_pages);
+  number("pages_in", counters_.pages_in);
+  number("pages_out", counters_.pages_out);
+  number("rescued", counters_.rescued);
+  number("clean", counters_.clean);
+  number("filled", counters_.filled);
+  number("stored", counters_.stored);
+  number("returned", counters_.returned);
+  number("busy", counters_.busy);
+  number("address_spaces", counters_.spaces);
+  number("forks", counters_.forks);
+  std::fputs("  \"tiers\": [", file);
+  for (std::size_t i = 0; i < stats.tiers.size(); ++i) {
+    const swap::TierStats& tier = stats.tiers[i];
+    std::fprintf(file,
+                 "%s{\"kind\": \"%s\", \"stores\": %llu, \"loads\": %llu, \"written_bytes\": %llu, "
+                 "\"read_bytes\": %llu}",
+                 i == 0 ? "" : ", ", tier.kind == swap::TierKind::ram ? "ram" : "file",
+                 static_cast<unsigned long long>(tier.stores),
+                 static_cast<unsigned long long>(tier.loads),
+                 static_cast<unsigned long long>(tier.written_bytes),
+                 static_cast<unsigned long long>(tier.read_bytes));
+  }
+  std::fputs("]\n}\n", file);
+  std::fclose(file);
+}
+
 void PagerProcess::summarize() {
   const Budget::Peaks peaks = budget_->peaks();
   const auto mib = [](std::uint64_t pages) { return static_cast<double>(pages) / 256; };
-  const swap::SwapStats stats = swap_->stats();
-  std::uint64_t stores = 0;
-  std::uint64_t written = 0;
-  for (const swap::TierStats& tier : stats.tiers) {
-    stores += tier.stores;
-    written += tier.written_bytes;
-  }
   std::fprintf(stderr,
                "holdfast: peak resident %.1f MiB of %.1f MiB, overshoot %.1f MiB; %llu faults, "
                "%llu pages in, %llu out, %llu rescued, %llu clean; waited %.2f s\n",

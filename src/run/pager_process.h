@@ -38,6 +38,7 @@ class PagerProcess {
   std::uint64_t count_tree();
   int tick_ms() const;
   void summarize();
+  void write_report();
   static void give_up(void* context, const char* why) noexcept;
   void end_with(int exit, const std::string& why);
 

@@ -1,8 +1,12 @@
 // What a person sees of `holdfast run`: exit statuses, output, errors.
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <nlohmann/json.hpp>
+
 #include "run/run.h"
 #include "run/support.h"
+#include "support/temp_directory.h"
 
 namespace holdfast::run::test {
 namespace {
@@ -57,6 +61,17 @@ TEST_F(RunCommand, a_summary_comes_at_the_end_and_only_there) {
   const auto result = held("64M", "echo first", "");
   EXPECT_TRUE(result.output.starts_with("first\n")) << result.output;
   EXPECT_NE(result.output.find("holdfast: peak resident"), std::string::npos) << result.output;
+}
+
+TEST_F(RunCommand, a_report_is_json) {
+  tests::TempDirectory directory;
+  const std::string path = directory.file("report");
+  ASSERT_EQ(held("64M", "true", "--quiet --report " + path).status, 0);
+  std::ifstream file(path);
+  const auto json = nlohmann::json::parse(file, nullptr, false);
+  ASSERT_FALSE(json.is_discarded());
+  EXPECT_EQ(json["budget_bytes"], 64 << 20);
+  EXPECT_EQ(json["tiers"].size(), 2U);
 }
 
 TEST_F(RunCommand, what_the_program_starts_is_managed_too) {
