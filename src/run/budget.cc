@@ -43,7 +43,8 @@ std::uint32_t Budget::charge_some(std::uint32_t pages) {
 
 std::uint32_t Budget::take(std::uint32_t pages) {
   const std::lock_guard lock(mutex_);
-  const std::uint32_t got = deficit_ > 0 ? 0 : charge_some(pages);
+  while (pages > 1 && !has_headroom(pages)) pages /= 2;
+  const std::uint32_t got = deficit_ > 0 || !has_headroom(pages) ? 0 : charge_some(pages);
   peaks_.resident_pages = std::max(peaks_.resident_pages, charged_ + deficit_);
   if (got < pages || is_low()) {
     woken_ = true;
@@ -69,9 +70,12 @@ void Budget::give(std::uint64_t pages) {
   pool_->uncharge(static_cast<std::uint32_t>(paid));
 }
 
-void Budget::settle(std::uint64_t resident_pages) {
+void Budget::settle(std::uint64_t resident_pages, bool keeps_headroom) {
   const std::lock_guard lock(mutex_);
   deficit_ = 0;
+  const std::uint64_t unasked = resident_pages > charged_ ? resident_pages - charged_ : 0;
+  const std::uint64_t kept = headroom_.load() * 31 / 32;
+  headroom_.store(keeps_headroom ? std::min(std::max(unasked, kept), total_ / 16) : 0);
   if (resident_pages < charged_) {
     pool_->uncharge(static_cast<std::uint32_t>(charged_ - resident_pages));
     charged_ = resident_pages;
@@ -91,12 +95,25 @@ void Budget::settle(std::uint64_t resident_pages) {
   }
 }
 
+std::uint64_t Budget::deficit_pages() {
+  const std::lock_guard lock(mutex_);
+  return deficit_;
+}
+
 bool Budget::charge_buffer(std::uint32_t pages) {
   return pool_->charge(pages, page::Priority::normal);
 }
 
-bool Budget::is_low() const noexcept { return pool_->free_count() < pool_->watermarks().low; }
-bool Budget::is_relaxed() const noexcept { return pool_->free_count() >= pool_->watermarks().high; }
+bool Budget::has_headroom(std::uint32_t pages) const noexcept {
+  return pool_->free_count() >= pages + headroom_.load() + pool_->watermarks().min;
+}
+
+bool Budget::is_low() const noexcept {
+  return pool_->free_count() < pool_->watermarks().low + headroom_.load();
+}
+bool Budget::is_relaxed() const noexcept {
+  return pool_->free_count() >= pool_->watermarks().high + headroom_.load();
+}
 std::uint64_t Budget::free_pages() const noexcept { return pool_->free_count(); }
 
 bool Budget::wait_for_work(int timeout_ms) {

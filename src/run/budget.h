@@ -39,8 +39,9 @@ class Budget {
   void take_regardless(std::uint32_t pages);
   // Pages that have left.
   void give(std::uint64_t pages);
-  // What the kernel counts now.
-  void settle(std::uint64_t resident_pages);
+  // What the kernel counts now. `keeps_headroom`: as much as was taken without asking since the
+  // last time is kept free for the next, in front of what is asked for, up to a 16th of all.
+  void settle(std::uint64_t resident_pages, bool keeps_headroom = false);
   // Frames for buffers; false: there are none.
   [[nodiscard]] bool charge_buffer(std::uint32_t pages);
 
@@ -48,6 +49,10 @@ class Budget {
   [[nodiscard]] bool is_low() const noexcept;
   [[nodiscard]] bool is_relaxed() const noexcept;  // enough are free: it may rest
   [[nodiscard]] std::uint64_t free_pages() const noexcept;
+
+  [[nodiscard]] std::uint64_t headroom_pages() const noexcept { return headroom_.load(); }
+  // What the programs have that there is no frame for.
+  [[nodiscard]] std::uint64_t deficit_pages();
 
   // The evictor waits here, at most so long; false: the run is over. / Wakes it. / Ends the waiting
   // for good.
@@ -66,6 +71,7 @@ class Budget {
   explicit Budget(std::unique_ptr<page::FramePool> pool) noexcept
       : pool_(std::move(pool)), total_(pool_->pages().size()) {}
   std::uint32_t charge_some(std::uint32_t pages);
+  [[nodiscard]] bool has_headroom(std::uint32_t pages) const noexcept;
 
   std::unique_ptr<page::FramePool> pool_;
   const std::uint64_t total_;
@@ -73,6 +79,7 @@ class Budget {
   std::condition_variable low_;
   std::uint64_t charged_ = 0;  // for the programs
   std::uint64_t deficit_ = 0;  // theirs, and not charged: there was no frame
+  std::atomic<std::uint64_t> headroom_{0};
   bool stopped_ = false;
   bool woken_ = false;
   Peaks peaks_;

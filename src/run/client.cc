@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "run/process_files.h"
 #include "run/registry.h"
 
 namespace holdfast::run {
@@ -53,6 +52,7 @@ int Client::adopt(int pid, int connection, const Area& area) {
   if (const int refused = memory_.register_range(beacon); refused != 0) return refused;
   protected_.push_back({area.start, area.start + area.bytes});
   protected_.push_back(beacon);
+  beacon_ = area.beacon;
   helper_.connect(connection, area);
   pid_.store(pid, std::memory_order_release);
   kick();
@@ -76,11 +76,11 @@ void Client::run() {
       helper_busy = helper_.holds_events();
       connection = helper_.connection();
     }
-    const int timeout = helper_busy         ? kHelperBusyMs
-                        : !pending_.empty() ? kStarvedMs
-                        : closing_          ? kClosingMs
-                        : connection < 0    ? kUnsureMs
-                                            : -1;
+    const int timeout = helper_busy      ? kHelperBusyMs
+                        : waits_for_us() ? kStarvedMs
+                        : closing_       ? kClosingMs
+                        : connection < 0 ? kUnsureMs
+                                         : -1;
     std::array<pollfd, 3> waiting{
         pollfd{.fd = helper_busy ? -1 : memory_.userfault(), .events = POLLIN, .revents = 0},
         pollfd{.fd = kick_fd_, .events = POLLIN, .revents = 0},
@@ -94,10 +94,16 @@ void Client::run() {
       const std::lock_guard lock(mutex_);
       if (!helper_.holds_events()) drain();
     }
+    serve_writes();
     serve_pending();
     const bool hung_up = (waiting[2].revents & (POLLHUP | POLLRDHUP | POLLERR)) != 0;
     if (hung_up || closing_ || ready == 0) look_after_life(hung_up);
   }
+}
+
+// Faults that nobody else need do anything for.
+bool Client::waits_for_us() const noexcept {
+  return !pending_.empty() || (!writes_.empty() && !held_.load(std::memory_order_relaxed));
 }
 
 void Client::look_after_life(bool helper_gone) {
@@ -116,69 +122,10 @@ void Client::clear_all() {
   in_queue_.clear();
   queued_.store(0, std::memory_order_relaxed);
   pending_.clear();
+  writes_.clear();
   helper_.disconnect();
   if (leaving_ != nullptr) leaving_->release();
   leaving_ = nullptr;
-}
-
-// --- ranges ---
-
-void Client::add_range(Range range) {
-  auto next = ranges_.lower_bound(range.start);
-  if (next != ranges_.begin()) {
-    const auto before = std::prev(next);
-    if (before->second >= range.start) {
-      range.start = before->first;
-      range.end = std::max(range.end, before->second);
-      ranges_.erase(before);
-    }
-  }
-  while (next != ranges_.end() && next->first <= range.end) {
-    range.end = std::max(range.end, next->second);
-    next = ranges_.erase(next);
-  }
-  ranges_[range.start] = range.end;
-}
-
-void Client::remove_range(Range range) {
-  auto at = ranges_.upper_bound(range.start);
-  if (at != ranges_.begin()) --at;
-  while (at != ranges_.end() && at->first < range.end) {
-    const Range old{at->first, at->second};
-    if (old.end <= range.start) {
-      ++at;
-      continue;
-    }
-    at = ranges_.erase(at);
-    if (old.start < range.start) ranges_[old.start] = range.start;
-    if (old.end > range.end) ranges_[range.end] = old.end;
-  }
-}
-
-void Client::manage_mappings() {
-  const std::vector<Range> mappings = manageable_mappings(pid());
-  const std::lock_guard lock(mutex_);
-  for (Range rest : mappings) {
-    for (const Range& ours : protected_) {
-      if (rest.start >= ours.start && rest.start < ours.end)
-        rest.start = std::min(ours.end, rest.end);
-    }
-    // What of it is not registered yet, piece by piece.
-    while (rest.start < rest.end) {
-      auto next = ranges_.upper_bound(rest.start);
-      if (next != ranges_.begin() && std::prev(next)->second > rest.start) {
-        rest.start = std::prev(next)->second;
-        continue;
-      }
-      const Address end = next == ranges_.end() ? rest.end : std::min(rest.end, next->first);
-      const Range piece{rest.start, end};
-      rest.start = end;
-      // Refused: not of a kind that can be managed, or gone by now. It stays as it is.
-      if (memory_.register_range(piece) != 0) continue;
-      add_range(piece);
-      queue_range(piece);
-    }
-  }
 }
 
 }  // namespace holdfast::run

@@ -12,6 +12,11 @@
 //
 // What a madvise throws away is still there when its event has been read. Such pages are doomed:
 // they do not leave until they have been seen to be gone, or come anew.
+//
+// A program may take memory that nobody was asked for: of a mapping that no scan has seen yet, or
+// by writing to what a fork had left shared. When that is more than there is room for, the program
+// is held: all it has is write-protected, so that each of its threads stops at its next write,
+// until enough has left. The same faults as ever, and no signal that somebody else could see.
 #pragma once
 
 #include <array>
@@ -21,6 +26,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <unordered_set>
 #include <vector>
 
@@ -29,6 +35,7 @@
 #include "run/entry_table.h"
 #include "run/eviction_buffers.h"
 #include "run/helper_link.h"
+#include "run/process_files.h"
 #include "run/remote_memory.h"
 #include "run/stream_table.h"
 #include "swap/swap.h"
@@ -77,6 +84,9 @@ class Client {
   [[nodiscard]] int pid() const noexcept { return pid_.load(std::memory_order_acquire); }
   // Registers what mappings there are by now; from then on they are managed.
   void manage_mappings();
+  // Every thread of the program that writes to memory which it has waits, from now until release().
+  void hold();
+  void release();
 
   // --- the evictor ---
   // Takes a window out into a free buffer. How many pages left; 0: none, or not yet (the buffer is
@@ -99,6 +109,7 @@ class Client {
     Address page;
     int thread;
     bool write;
+    bool is_protected;       // it is there, and may not be written to
     std::uint64_t since_ns;  // 0: it has not had to wait
   };
   enum class Served : std::uint8_t { done, again };
@@ -112,6 +123,7 @@ class Client {
   // --- client.cc: the pager thread ---
   static void main(void* self);
   void run();
+  [[nodiscard]] bool waits_for_us() const noexcept;
   void look_after_life(bool helper_gone);
   void clear_all();
 
@@ -139,15 +151,27 @@ class Client {
   Served settle_fault(const Fault& fault, int error);
   void fail(const char* why) noexcept { parts_.give_up(parts_.context, why); }
 
+  // --- client_mappings.cc ---
+  void look_at_mappings();
+  void manage(const ManageableMapping& mapping);
+  void manage_part(Range part);
+  [[nodiscard]] bool is_managed(Range range) const;
+  void add_range(Range range);
+  void remove_range(Range range);
+
+  // --- client_hold.cc ---
+  bool protect_all(bool on);
+  [[nodiscard]] std::vector<Range> protectable() const;
+  void serve_writes();
+  bool serve_write(const Fault& fault);
+
   // --- client_eviction.cc ---
   void queue_window(std::uint64_t window);
   void queue_range(Range range);
-  void add_range(Range range);
-  void remove_range(Range range);
   bool choose_window(std::uint64_t& window);
   void find_leaving(std::uint64_t window, bool holes, std::vector<Range>& runs);
   bool prepare_command(std::uint64_t window, Command& command);
-  bool unshares(std::uint64_t window);
+  bool unshares(std::uint64_t window, std::uint32_t busy);
   std::uint32_t finish_command(int timeout_ms);
   std::uint32_t collect(EvictionBuffer& buffer, std::uint64_t window, const Answer& answer);
 
@@ -170,6 +194,7 @@ class Client {
   int kick_fd_;
   std::unique_ptr<sys::Thread> thread_;
   std::atomic<bool> starved_{false};    // faults wait for room
+  std::atomic<bool> held_{false};       // see hold()
   std::atomic<bool> unsharing_{false};  // the helper itself may fault: its faults do not wait
   std::atomic<std::uint64_t> queued_{0};
 
@@ -181,15 +206,22 @@ class Client {
   std::unordered_set<std::uint64_t> in_queue_;
   std::unordered_set<std::uint64_t> exact_;  // windows of more than one mapping: no holes
   std::vector<Range> protected_;             // the shim's area
+  Address beacon_ = 0;                       // its page that is touched to be heard
+  bool managing_ = false;                    // its mappings have been looked at
+  std::set<std::uint64_t> stack_tops_;       // pages: a new thread's own may be there
+  Range main_stack_;                         // as far as it can be write-protected
+  bool holds_all_ = false;                   // all of it was write-protected
   bool shares_pages_ = false;                // there has been a fork: pages may be another's too
   std::atomic<bool> closing_{false};   // its helper has gone: it ends, or becomes another program
   EvictionBuffer* leaving_ = nullptr;  // what the helper moves now goes there
   std::optional<Busy> busy_;
   static constexpr std::uint64_t kNoWindow = ~std::uint64_t{0};
   std::uint64_t unshared_ = kNoWindow;  // the window that was put in front for that
+  std::uint32_t unshared_busy_ = 0;     // its pages that were shared then
 
   // The pager thread's own.
   std::deque<Fault> pending_;
+  std::deque<Fault> writes_;  // to protected pages
   StreamTable streams_;
   int helper_cpu_ = -1;
   sys::CpuFollower follower_{sys::CpuFollower::Whose::any_process};

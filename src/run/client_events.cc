@@ -27,10 +27,13 @@ void Client::apply(const uffd_msg& message) {
   switch (message.event) {
     case UFFD_EVENT_PAGEFAULT: {
       const auto thread = static_cast<int>(message.arg.pagefault.feat.ptid);
-      pending_.push_back({.page = message.arg.pagefault.address & ~(kPageSize - 1),
-                          .thread = thread,
-                          .write = (message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0,
-                          .since_ns = 0});
+      const auto flags = message.arg.pagefault.flags;
+      const Fault fault{.page = message.arg.pagefault.address & ~(kPageSize - 1),
+                        .thread = thread,
+                        .write = (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0,
+                        .is_protected = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0,
+                        .since_ns = 0};
+      (fault.is_protected ? writes_ : pending_).push_back(fault);
       // The first fault of a fork's child, on its beacon, is by its only thread.
       if (pid() == 0) pid_.store(thread, std::memory_order_release);
       break;
@@ -153,6 +156,11 @@ void Client::copy_state_to(Client& child) {
   child.in_queue_ = in_queue_;
   child.queued_.store(windows_.size(), std::memory_order_relaxed);
   child.protected_ = protected_;
+  child.beacon_ = beacon_;
+  child.managing_ = managing_;
+  child.stack_tops_ = stack_tops_;
+  child.main_stack_ = main_stack_;
+  child.held_.store(held_.load());
   child.shares_pages_ = true;
 }
 

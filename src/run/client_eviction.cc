@@ -15,7 +15,8 @@ static_assert(kWindowPages == kPagesPerWindow && kHugeSize == kPoolBytes && kPag
 
 namespace {
 
-constexpr int kAnswerMs = 100;  // a window takes less than 1 ms, or 10 on a busy CPU
+constexpr int kAnswerMs = 100;               // a window takes less than 1 ms, or 10 on a busy CPU
+constexpr std::uint64_t kUnshareLeast = 32;  // pages of a window that are copied at once
 
 bool is_set(std::span<const std::uint64_t> mask, std::uint32_t bit) noexcept {
   return (mask[bit / 64] >> (bit % 64) & 1) != 0;
@@ -44,8 +45,8 @@ bool Client::choose_window(std::uint64_t& window) {
   return true;
 }
 
-// The runs of the window that can leave: in memory, registered, not doomed, not the kernel's to
-// write to when a thread ends.
+// The runs of the window that can leave: in memory, not doomed, not the kernel's to write to when a
+// thread ends. That they are registered is for the helper to see, at the moment when they leave.
 void Client::find_leaving(std::uint64_t window, bool holes, std::vector<Range>& runs) {
   const Range whole{window << kHugeShift, (window + 1) << kHugeShift};
   std::vector<Range> present;
@@ -60,6 +61,11 @@ void Client::find_leaving(std::uint64_t window, bool holes, std::vector<Range>& 
   for (const Address page : threads) {
     if (page >= whole.start && page < whole.end) stays[(page - whole.start) >> kPageShift] = true;
   }
+  const std::uint64_t first = window * kWindowPages;
+  for (auto top = stack_tops_.lower_bound(first);
+       top != stack_tops_.end() && *top < first + kWindowPages; ++top) {
+    stays[*top - first] = true;
+  }
   std::array<bool, kWindowPages> is_present{};
   for (const Range& run : present) {
     for (Address a = run.start; a < run.end; a += kPageSize) {
@@ -67,7 +73,6 @@ void Client::find_leaving(std::uint64_t window, bool holes, std::vector<Range>& 
     }
   }
   bool open = false;
-  const std::uint64_t first = window * kWindowPages;
   table_.for_each(first, first + kWindowPages, [&](std::uint64_t page, Entry& entry) {
     if (entry.state() != EntryState::doomed) return;
     if (is_present[page - first]) {
@@ -113,7 +118,8 @@ std::uint32_t Client::take_window_out(EvictionBuffer& buffer, bool& tried) {
   tried = false;
   if (life() != Life::running || closing_ || !helper_.connected()) return 0;
   if (helper_.under_way()) finish_command(0);
-  if (helper_.under_way()) return 0;
+  // In a program that is stopped the helper is too.
+  if (helper_.under_way() || is_stopped(helper_.thread())) return 0;
   std::uint64_t window = 0;
   if (!choose_window(window)) return 0;
   tried = true;
@@ -150,15 +156,17 @@ std::uint32_t Client::finish_command(int timeout_ms) {
   return collect(buffer, helper_.command().window >> kHugeShift, answer);
 }
 
-// Pages of the window may be shared since a fork: then it is the next again, once, as soon as they
-// are this process's own, for until they leave there are two of each.
-bool Client::unshares(std::uint64_t window) {
-  if (!shares_pages_ || unshared_ == window) {
+// Pages of the window may be shared since a fork: then it is the next again, as soon as some are
+// this process's own, and as long as they get fewer.
+bool Client::unshares(std::uint64_t window, std::uint32_t busy) {
+  if (!shares_pages_ || (unshared_ == window && busy >= unshared_busy_)) {
     unshared_ = kNoWindow;
     return false;
   }
   unshared_ = window;
+  unshared_busy_ = busy;
   if (in_queue_.insert(window).second) windows_.push_front(window);
+  queued_.store(windows_.size(), std::memory_order_relaxed);
   return true;
 }
 
@@ -182,8 +190,14 @@ std::uint32_t Client::collect(EvictionBuffer& buffer, std::uint64_t window, cons
   std::uint32_t busy = 0;
   for (std::uint32_t i = 0; i < kWindowPages; ++i) busy += is_set(answer.busy, i) ? 1 : 0;
   Counters::add(parts_.counters.busy, busy);
+  for (std::uint32_t i = 0; i < kWindowPages; ++i) {
+    if (!is_set(answer.strange, i)) continue;
+    const Address page = (window << kHugeShift) + i * kPageSize;
+    remove_range({page, page + kPageSize});  // the next look at the mappings registers it
+  }
   if (answer.error == EINVAL) exact_.insert(window);
-  if (answer.error != 0 || (busy > 0 && !unshares(window))) queue_window(window);  // another time
+  if (answer.error != 0 || (busy > 0 && !unshares(window, busy)))
+    queue_window(window);  // another time
   if (!known || memory_.read_out(pieces) != 0) {
     buffer.release();
     if (memory_.alive()) fail("what has left a program cannot be read");
@@ -212,8 +226,9 @@ std::uint32_t Client::collect(EvictionBuffer& buffer, std::uint64_t window, cons
   return count;
 }
 
-// Pages that a fork has left shared cannot be moved. Written to, each is this process's own again;
-// not under the lock, for the write may itself be a fault that the pager thread serves.
+// Pages that a fork has left shared cannot be moved. Written to, each is this process's own again,
+// and until it leaves there is one more: so a few at a time. Not under the lock, for the write may
+// itself be a fault that the pager thread serves.
 void Client::unshare_busy() {
   int connection = -1;
   {
@@ -222,8 +237,10 @@ void Client::unshare_busy() {
     Command command{};
     command.kind = CommandKind::unshare;
     command.window = busy_->window << kHugeShift;
-    for (std::uint32_t i = 0; i < kWindowPages; ++i) {
+    std::uint64_t room = std::max<std::uint64_t>(parts_.budget.total_pages() / 256, kUnshareLeast);
+    for (std::uint32_t i = 0; i < kWindowPages && room > 0; ++i) {
       if (!is_set(busy_->pages, i)) continue;
+      --room;
       Run* const last = command.runs == 0 ? nullptr : &command.run[command.runs - 1];
       if (last != nullptr && last->first + last->count == static_cast<int>(i)) {
         ++last->count;
@@ -232,6 +249,10 @@ void Client::unshare_busy() {
       }
     }
     busy_.reset();
+    for (std::uint32_t i = 0; i < command.runs; ++i) {
+      const Address start = command.window + command.run[i].first * kPageSize;
+      memory_.protect({start, start + command.run[i].count * kPageSize}, false);
+    }
     unsharing_.store(true);
     if (!helper_.send(command)) closing_ = true;
     connection = helper_.connection();

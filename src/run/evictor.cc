@@ -70,6 +70,7 @@ void Evictor::make_room() {
     const Taken taken = take_out_one();
     parts_.stuck.store(taken == Taken::nothing && full_since_ns_ == 0);
     kick_starved();
+    release_held();
     if (taken == Taken::nothing) break;
     for (int i = 0; i < kMaintenanceMax && parts_.swap.maintain(); ++i) {
     }
@@ -125,6 +126,12 @@ void Evictor::kick_starved() {
   for (const Registry::Use& client : registry_.all()) {
     if (client->starved()) client->kick();
   }
+}
+
+// Held programs go on when there is room again, or when holding them makes none.
+void Evictor::release_held() {
+  if (parts_.budget.is_low() && !parts_.stuck.load()) return;
+  for (const Registry::Use& client : registry_.all()) client->release();
 }
 
 // Programs that need room wait meanwhile: somebody may end, or a disk be cleared.

@@ -35,6 +35,7 @@ class Evictor {
   EvictionBuffer* free_buffer();
   void look_at_buffers();
   void kick_starved();
+  void release_held();
   void swap_is_full();
 
   Parts& parts_;

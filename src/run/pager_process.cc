@@ -1,6 +1,7 @@
 #include "run/pager_process.h"
 
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,10 +20,6 @@ namespace holdfast::run {
 namespace {
 
 constexpr std::uint64_t kSlotsMax = std::uint64_t{1} << 28;  // 1 TiB of swapped pages
-constexpr std::uint64_t kTouchPagesPerMs = 1300;  // what a program can touch anew: 5 GB/s
-constexpr int kTickMaxMs = 50;
-constexpr int kTickArmedMs = 4;
-constexpr int kRestPerCount = 8;  // counting takes a ninth of one CPU at most
 
 std::uint32_t buffer_count(std::uint64_t frames) {
   return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(frames / kWindowPages / 32, 2, 16));
@@ -83,6 +80,7 @@ Expected<void> PagerProcess::build() {
                          .swap_full_wait_ns = options_.swap_full_wait_seconds * 1'000'000'000});
   evictor_.emplace(*parts_, registry_);
   registrar_.emplace(*parts_, registry_);
+  balancer_.emplace(*parts_, registry_);
   return {};
 }
 
@@ -138,45 +136,17 @@ bool PagerProcess::reap() {
   }
 }
 
-// Processes that share pages since a fork have them once, which takes longer to count.
-std::uint64_t PagerProcess::count_tree() {
-  const std::uint64_t begun = machine_.now_ns();
-  const std::vector<int> tree = descendants(::getpid());
-  std::uint64_t pages = 0;
-  for (const int pid : tree) pages += resident_pages(pid);
-  if (counters_.forks > 0 && tree.size() > 1 && pages > budget_->total_pages() / 2) {
-    pages = 0;
-    for (const int pid : tree) pages += proportional_pages(pid);
-  }
-  counting_ms_ = static_cast<int>((machine_.now_ns() - begun) / 1'000'000);
-  return pages;
-}
-
-int PagerProcess::tick_ms() const {
-  if (armed_) return std::max(kTickArmedMs, counting_ms_ * kRestPerCount);
-  const std::uint64_t free = budget_->free_pages();
-  return static_cast<int>(std::clamp<std::uint64_t>(free / kTouchPagesPerMs / 2, 1, kTickMaxMs));
-}
-
-// Memory that fits is left alone. Once it is nearly used up, everything that could leave is
-// registered, and fresh memory as soon as it is seen.
+// The programs compete with this thread for the CPUs, and it is to see in time what they touch.
 void PagerProcess::watch() {
+  constexpr int kFirst = -20;  // refused without the right to it: then it is as others are
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kFirst);
   const int ended = static_cast<int>(::syscall(SYS_pidfd_open, program_, 0));
   while (!reap()) {
     if (::getppid() != guardian_) give_up(this, "its guardian was killed");
-    resident_ = count_tree();
-    budget_->settle(resident_);
-    const std::uint64_t margin = std::max<std::uint64_t>(budget_->total_pages() / 16, 4096);
-    if (budget_->free_pages() < std::min(margin, budget_->total_pages() / 4)) armed_ = true;
-    if (armed_) {
-      for (const Registry::Use& client : registry_.all()) {
-        if (client->pid() != 0) client->manage_mappings();
-      }
-      if (budget_->is_low()) budget_->wake_evictor();
-    }
+    const int rest_ms = balancer_->look();
     registry_.sweep();
     pollfd waiting{.fd = program_ended_ ? -1 : ended, .events = POLLIN, .revents = 0};
-    ::poll(&waiting, 1, tick_ms());
+    ::poll(&waiting, 1, rest_ms);
   }
   if (ended >= 0) ::close(ended);
 }

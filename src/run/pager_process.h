@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "run/balancer.h"
 #include "run/evictor.h"
 #include "run/registrar.h"
 #include "run/run.h"
@@ -35,8 +36,6 @@ class PagerProcess {
   Expected<void> start();
   void watch();
   bool reap();
-  std::uint64_t count_tree();
-  int tick_ms() const;
   void summarize();
   void write_report();
   static void give_up(void* context, const char* why) noexcept;
@@ -54,11 +53,9 @@ class PagerProcess {
   std::unique_ptr<Parts> parts_;
   std::optional<Evictor> evictor_;
   std::optional<Registrar> registrar_;
+  std::optional<Balancer> balancer_;
   int program_ = 0;
   bool program_ended_ = false;
-  bool armed_ = false;
-  std::uint64_t resident_ = 0;
-  int counting_ms_ = 0;  // how long the last count took
   std::uint64_t started_ns_ = 0;
   std::atomic<bool> gave_up_{false};
 };

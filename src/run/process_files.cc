@@ -81,18 +81,33 @@ std::string_view word(std::string_view& text) {
   return found;
 }
 
-// "start-end perms offset device inode   name": whether it could be managed.
-bool manageable(std::string_view line, Range& range) {
-  range.start = hexadecimal(line);
-  if (line.empty()) return false;
+// "start-end perms offset device inode   name": adds the mapping if it can be managed.
+void add_mapping(std::string_view line, ManageableMappings& mappings) {
+  ManageableMapping mapping;
+  mapping.range.start = hexadecimal(line);
+  if (line.empty()) return;
   line.remove_prefix(1);
-  range.end = hexadecimal(line);
-  if (word(line) != "rw-p") return false;
+  mapping.range.end = hexadecimal(line);
+  const std::string_view permissions = word(line);
+  mapping.is_reserved = permissions == "---p";
+  if (!mapping.is_reserved && permissions != "rw-p") return;
   word(line);
   word(line);
-  if (word(line) != "0") return false;
+  if (word(line) != "0") return;
   const std::string_view name = word(line);
-  return name.empty() || name == "[heap]" || name.starts_with("[anon:");
+  if (name == "[stack]") mappings.main_stack = mapping.range;
+  if (!name.empty() && name != "[heap]" && !name.starts_with("[anon:")) return;
+  mapping.follows_guard = !mapping.is_reserved && !mappings.all.empty() &&
+                          mappings.all.back().is_reserved &&
+                          mappings.all.back().range.end == mapping.range.start;
+  mappings.all.push_back(mapping);
+}
+
+// The fields of /proc/PID/stat after the name, which may hold anything.
+std::string stat_fields(int pid) {
+  const std::string text = contents(path_of(pid, "stat"));
+  const std::size_t name_end = text.rfind(')');
+  return name_end == std::string::npos ? std::string() : text.substr(name_end + 1);
 }
 
 }  // namespace
@@ -107,26 +122,40 @@ std::vector<int> descendants(int pid) {
 bool descends_from(int pid, int ancestor) {
   constexpr int kGenerationsMax = 1000;
   for (int i = 0; i < kGenerationsMax && pid > 1; ++i) {
-    const std::string text = contents(path_of(pid, "stat"));
-    const std::size_t name_end = text.rfind(')');
     int parent = 0;
-    if (name_end == std::string::npos ||
-        std::sscanf(text.c_str() + name_end, ") %*c %d", &parent) != 1) {
-      return false;
-    }
+    if (std::sscanf(stat_fields(pid).c_str(), " %*c %d", &parent) != 1) return false;
     if (parent == ancestor) return true;
     pid = parent;
   }
   return false;
 }
 
-std::uint64_t resident_pages(int pid) {
+MemoryCount memory_count(int pid) {
   const std::string text = contents(path_of(pid, "statm"));
   unsigned long long size = 0;
   unsigned long long resident = 0;
   unsigned long long shared = 0;
-  if (std::sscanf(text.c_str(), "%llu %llu %llu", &size, &resident, &shared) != 3) return 0;
-  return resident > shared ? resident - shared : 0;
+  unsigned long long data = 0;
+  if (std::sscanf(text.c_str(), "%llu %llu %llu %*u %*u %llu", &size, &resident, &shared, &data) !=
+      4) {
+    return {};
+  }
+  return {.mapped = size, .writable = data, .resident = resident > shared ? resident - shared : 0};
+}
+
+std::uint64_t resident_pages(int pid) { return memory_count(pid).resident; }
+
+std::uint64_t minor_faults(int pid) {
+  unsigned long long faults = 0;
+  const std::string fields = stat_fields(pid);
+  const int found = std::sscanf(fields.c_str(), " %*c %*d %*d %*d %*d %*d %*u %llu", &faults);
+  return found == 1 ? faults : 0;
+}
+
+bool is_stopped(int thread) {
+  char state = 0;
+  if (std::sscanf(stat_fields(thread).c_str(), " %c", &state) != 1) return false;
+  return state == 'T' || state == 't';
 }
 
 std::uint64_t proportional_pages(int pid) {
@@ -139,17 +168,16 @@ std::uint64_t proportional_pages(int pid) {
   return kib * 1024 / kPageSize;
 }
 
-std::vector<Range> manageable_mappings(int pid) {
-  std::vector<Range> ranges;
+ManageableMappings manageable_mappings(int pid) {
+  ManageableMappings mappings;
   const std::string text = contents(path_of(pid, "maps"));
   std::string_view rest = text;
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());
-    Range range;
-    if (manageable(rest.substr(0, end), range)) ranges.push_back(range);
+    add_mapping(rest.substr(0, end), mappings);
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
-  return ranges;
+  return mappings;
 }
 
 std::vector<Address> thread_pages(int pid) {

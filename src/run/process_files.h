@@ -23,8 +23,30 @@ namespace holdfast::run {
 // The same, a page that several processes share counted in parts: about 30 ns a page.
 [[nodiscard]] std::uint64_t proportional_pages(int pid);
 
-// The private anonymous mappings that can be read and written, stacks of main threads apart.
-[[nodiscard]] std::vector<Range> manageable_mappings(int pid);
+// What the process has mapped, and how much of it is resident, pages: cheap to ask.
+struct MemoryCount {
+  std::uint64_t mapped = 0;
+  std::uint64_t writable = 0;  // private, stacks included
+  std::uint64_t resident = 0;  // anonymous
+  friend bool operator==(const MemoryCount&, const MemoryCount&) noexcept = default;
+};
+[[nodiscard]] MemoryCount memory_count(int pid);
+// Page faults that were served without reading a file, so far: each copy made since a fork is one.
+[[nodiscard]] std::uint64_t minor_faults(int pid);
+// Whether a thread (or a whole process, by its id) is stopped, by a signal or a debugger.
+[[nodiscard]] bool is_stopped(int thread);
+
+// A private anonymous mapping that can be managed.
+struct ManageableMapping {
+  Range range;
+  bool is_reserved = false;    // neither readable nor writable yet: parts of it will be
+  bool follows_guard = false;  // right above one that is: so lie the stacks of threads
+};
+struct ManageableMappings {
+  std::vector<ManageableMapping> all;  // in address order
+  Range main_stack;                    // apart: it may be write-protected, and never leaves
+};
+[[nodiscard]] ManageableMappings manageable_mappings(int pid);
 
 // The pages that the kernel writes to when a thread ends, at a moment when it can wait for nobody:
 // thread ids and robust lists. Such a page must stay where it is. Sorted.

@@ -22,15 +22,13 @@ struct ScannedRun {
   std::uint64_t start, end, categories;
 };
 constexpr unsigned long kIoctlScan = _IOWR('f', 16, ScanArgument);
-constexpr std::uint64_t kIsManaged = 1U << 0;  // PAGE_IS_WPALLOWED: see register_range()
 constexpr std::uint64_t kIsFile = 1U << 2;
 constexpr std::uint64_t kIsPresent = 1U << 3;
 constexpr std::uint64_t kIsZeroPage = 1U << 5;
 
-constexpr std::uint64_t kFeatureWriteProtectAsync = std::uint64_t{1} << 15;  // Linux 6.7
 constexpr std::uint64_t kFeatures = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP |
                                     UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP |
-                                    UFFD_FEATURE_THREAD_ID | kFeatureWriteProtectAsync;
+                                    UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_PAGEFAULT_FLAG_WP;
 
 Entered entered(int result, std::int64_t field) noexcept {
   if (field > 0) return {static_cast<std::uint64_t>(field), result == 0 ? 0 : EAGAIN};
@@ -65,11 +63,22 @@ int RemoteMemory::attach(int pid) noexcept {
 int RemoteMemory::register_range(Range range) const noexcept {
   uffdio_register argument{};
   argument.range = {.start = range.start, .len = range.bytes()};
-  // Nothing is ever write-protected. But with this mode the pagemap tells of each page whether its
-  // mapping is registered, at the moment when it tells that the page is there: a page that left a
-  // mapping which is not would come back as zeros.
   argument.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP;
   return ::ioctl(userfault_, UFFDIO_REGISTER, &argument) == 0 ? 0 : errno;
+}
+
+int RemoteMemory::register_for_protection(Range range) const noexcept {
+  uffdio_register argument{};
+  argument.range = {.start = range.start, .len = range.bytes()};
+  argument.mode = UFFDIO_REGISTER_MODE_WP;
+  return ::ioctl(userfault_, UFFDIO_REGISTER, &argument) == 0 ? 0 : errno;
+}
+
+int RemoteMemory::protect(Range range, bool on) const noexcept {
+  uffdio_writeprotect argument{};
+  argument.range = {.start = range.start, .len = range.bytes()};
+  argument.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0;
+  return ::ioctl(userfault_, UFFDIO_WRITEPROTECT, &argument) == 0 ? 0 : errno;
 }
 
 Entered RemoteMemory::copy(Address to, const std::byte* from, std::uint64_t bytes) const noexcept {
@@ -114,7 +123,7 @@ bool RemoteMemory::present(Range range, std::vector<Range>& runs) const noexcept
     scan.vector = reinterpret_cast<std::uintptr_t>(found.data());
     scan.vector_length = found.size();
     scan.inverted = kIsFile | kIsZeroPage;
-    scan.all_of = kIsManaged | kIsPresent | kIsFile | kIsZeroPage;
+    scan.all_of = kIsPresent | kIsFile | kIsZeroPage;
     scan.wanted = kIsPresent;
     const int count = ::ioctl(pagemap_, kIoctlScan, &scan);
     if (count < 0) return false;

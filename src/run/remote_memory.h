@@ -46,6 +46,11 @@ class RemoteMemory {
   [[nodiscard]] int pid() const noexcept { return pid_; }
 
   int register_range(Range range) const noexcept;
+  // For the protection of protect() alone: a page that is missing there is no fault of the pager's.
+  int register_for_protection(Range range) const noexcept;
+  // Writes to pages that stand in the range become faults, or no longer, and those that wait for
+  // one look again. errno; ENOENT: a part of it is not registered, and what follows it not done.
+  int protect(Range range, bool on) const noexcept;
   Entered copy(Address to, const std::byte* from, std::uint64_t bytes) const noexcept;
   Entered zero(Address to, std::uint64_t bytes) const noexcept;
   void wake(Address page) const noexcept;
@@ -55,8 +60,8 @@ class RemoteMemory {
   // Messages that wait; 0: none.
   [[nodiscard]] std::size_t read(std::span<uffd_msg> messages) const noexcept;
 
-  // The runs of [range) that stand in memory, in mappings that are registered, zero pages apart, in
-  // address order. False: they cannot be told.
+  // The runs of [range) that stand in memory, zero pages apart, in address order. False: they
+  // cannot be told.
   [[nodiscard]] bool present(Range range, std::vector<Range>& runs) const noexcept;
 
   struct Piece {

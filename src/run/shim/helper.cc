@@ -13,6 +13,7 @@ namespace {
 constexpr int kEnoent = 2;
 constexpr int kEintr = 4;
 constexpr int kEbusy = 16;
+constexpr int kEexist = 17;
 constexpr int kEinval = 22;
 constexpr int kSigkill = 9;
 
@@ -24,13 +25,43 @@ struct Move {
 constexpr std::uint64_t kAllowHoles = 2;  // UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES
 constexpr unsigned long kIoctlMove = _IOWR(0xAA, 0x05, Move);
 
+// Whether the page, which is there, lies in a mapping that is registered: then it cannot be made
+// anew (EEXIST). Until the pager reads the next event this stays so, or else nothing can be moved.
+// Otherwise errno.
+int check_registered(const HelperTask& task, std::uint64_t page) noexcept {
+  uffdio_zeropage zero{};
+  zero.range = {.start = page, .len = kShimPage};
+  zero.mode = UFFDIO_ZEROPAGE_MODE_DONTWAKE;
+  const long result =
+      system_call(__NR_ioctl, task.userfault, static_cast<long>(UFFDIO_ZEROPAGE), as_long(&zero));
+  const long error = zero.zeropage < 0 ? -zero.zeropage : -result;
+  return error == kEexist ? 0 : static_cast<int>(error);
+}
+
+void mark(std::uint64_t (&mask)[kMaskWords], unsigned page) noexcept {
+  mask[page / 64] |= std::uint64_t{1} << (page % 64);
+}
+
 // One stretch of the window, holes and all. Pages that cannot leave are passed over; returns what
 // ends the command.
 int move_run(const HelperTask& task, const Command& command, Run run, Answer& answer) noexcept {
   unsigned page = run.first;
   const unsigned end = run.first + run.count;
   unsigned length = run.count;
+  unsigned checked = end;  // the page that was seen to be registered, and its mapping with it
   while (page < end) {
+    // With holes the whole stretch is one mapping, or is refused; without, every page is there.
+    if (page != checked && (page == run.first || command.holes == 0)) {
+      const int error = check_registered(task, command.window + page * kShimPage);
+      if (error == kEnoent && command.holes != 0) return kEinval;
+      if (error == kEnoent) {
+        mark(answer.strange, page);
+        length = end - ++page;
+        continue;
+      }
+      if (error != 0) return error;
+      checked = page;
+    }
     Move move{.to = task.pool + page * kShimPage,
               .from = command.window + page * kShimPage,
               .bytes = length * kShimPage,
@@ -52,7 +83,7 @@ int move_run(const HelperTask& task, const Command& command, Run run, Answer& an
       continue;
     }
     if (error == kEbusy || error == kEinval) {
-      answer.busy[page / 64] |= std::uint64_t{1} << (page % 64);
+      mark(answer.busy, page);
     } else if (error != kEnoent) {
       return error;
     }

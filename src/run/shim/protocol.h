@@ -62,7 +62,7 @@ enum class CommandKind : std::uint32_t {
   unshare = 3,    // pages shared with other processes since a fork become this one's own
 };
 
-// A stretch of the window; what is missing in it stays missing.
+// A stretch of the window, whose first page is there; what is missing in it stays missing.
 struct Run {
   std::uint16_t first;  // page of the window
   std::uint16_t count;
@@ -81,6 +81,8 @@ struct Answer {
   std::int32_t error;              // errno that ended the command early; 0: it went through
   std::int32_t thread;             // the helper's id
   std::uint64_t busy[kMaskWords];  // bit i: the kernel holds page i, or another process shares it
+  // Bit i: page i lies in a mapping that is not registered: gone, it would come back as zeros.
+  std::uint64_t strange[kMaskWords];
 };
 
 }  // namespace holdfast::run

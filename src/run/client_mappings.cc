@@ -1,0 +1,111 @@
+// Which mappings of a client are managed.
+//
+// The lock is held from reading the mappings to registering them, and so no event is read between:
+// what was registered and has gone is still told. A mapping that was not may have gone and come: a
+// part of it may then be thought to be registered that is not. The helper finds that, and the part
+// is looked at again.
+#include <algorithm>
+
+#include "run/client.h"
+
+namespace holdfast::run {
+namespace {
+
+constexpr std::uint64_t kStackTopPages = 2;  // libc's structure for a thread, and what is in front
+
+// What is left of the range without those others.
+std::vector<Range> without(Range range, std::span<const Range> others) {
+  std::vector<Range> left{range};
+  for (const Range& other : others) {
+    std::vector<Range> rest;
+    for (const Range& part : left) {
+      const Range below{part.start, std::min(part.end, other.start)};
+      const Range above{std::max(part.start, other.end), part.end};
+      if (below.start < below.end) rest.push_back(below);
+      if (above.start < above.end) rest.push_back(above);
+    }
+    left = std::move(rest);
+  }
+  return left;
+}
+
+}  // namespace
+
+void Client::add_range(Range range) {
+  auto next = ranges_.lower_bound(range.start);
+  if (next != ranges_.begin()) {
+    const auto before = std::prev(next);
+    if (before->second >= range.start) {
+      range.start = before->first;
+      range.end = std::max(range.end, before->second);
+      ranges_.erase(before);
+    }
+  }
+  while (next != ranges_.end() && next->first <= range.end) {
+    range.end = std::max(range.end, next->second);
+    next = ranges_.erase(next);
+  }
+  ranges_[range.start] = range.end;
+}
+
+void Client::remove_range(Range range) {
+  auto at = ranges_.upper_bound(range.start);
+  if (at != ranges_.begin()) --at;
+  while (at != ranges_.end() && at->first < range.end) {
+    const Range old{at->first, at->second};
+    if (old.end <= range.start) {
+      ++at;
+      continue;
+    }
+    at = ranges_.erase(at);
+    if (old.start < range.start) ranges_[old.start] = range.start;
+    if (old.end > range.end) ranges_[range.end] = old.end;
+  }
+  stack_tops_.erase(stack_tops_.lower_bound(range.start >> kPageShift),
+                    stack_tops_.lower_bound(range.end >> kPageShift));
+}
+
+bool Client::is_managed(Range range) const {
+  const auto next = ranges_.upper_bound(range.start);
+  return next != ranges_.begin() && std::prev(next)->second >= range.end;
+}
+
+void Client::manage_mappings() {
+  const std::lock_guard lock(mutex_);
+  look_at_mappings();
+}
+
+void Client::look_at_mappings() {
+  managing_ = true;
+  const ManageableMappings mappings = manageable_mappings(pid());
+  for (const ManageableMapping& mapping : mappings.all) manage(mapping);
+  const Range stack = mappings.main_stack;
+  if (stack.start != main_stack_.start || stack.end != main_stack_.end) {
+    main_stack_ = memory_.register_for_protection(stack) == 0 ? stack : Range{};
+  }
+}
+
+void Client::manage(const ManageableMapping& mapping) {
+  for (const Range& part : without(mapping.range, protected_)) {
+    if (!is_managed(part)) manage_part(part);
+  }
+  if (!mapping.follows_guard) return;
+  const std::uint64_t end = mapping.range.end >> kPageShift;
+  for (std::uint64_t i = 1; i <= kStackTopPages; ++i) stack_tops_.insert(end - i);
+}
+
+// The whole mapping, though a part of it may be registered: so that it is never cut in two, which a
+// program that moves it would see.
+void Client::manage_part(Range part) {
+  // Refused: not of a kind that can be managed, or gone by now. It stays as it is.
+  if (memory_.register_range(part) != 0) return;
+  add_range(part);
+  exact_.erase(part.start >> kHugeShift);
+  exact_.erase((part.end - 1) >> kHugeShift);
+  // What is missing as yet comes by a fault. Most of what is reserved never will.
+  std::vector<Range> present;
+  if (!memory_.present(part, present)) present.assign(1, part);
+  for (const Range& run : present) queue_range(run);
+}
+
+}  // namespace holdfast::run
