@@ -2,8 +2,8 @@
 // the pager and starts the helper thread. Then it is out of the way, until a fork.
 //
 // No C++ runtime, no malloc, no thread-local variable, no libc but __register_atfork: it runs
-// before the program's own libraries are ready, and in the child of a fork. Its variables stand in
-// initialised data, that is, in a mapping of the shim's file, which is never managed.
+// before the program's own libraries are ready, and in the child of a fork. Its variables
+// stand in initialised data, that is, in a mapping of the shim's file, which is never managed.
 //
 // If no pager answers, the program runs as if the shim were not there.
 #include <asm/signal.h>
@@ -14,6 +14,7 @@
 #include <linux/userfaultfd.h>
 
 #include "run/shim/helper.h"
+#include "run/shim/mappings.h"
 #include "run/shim/protocol.h"
 #include "run/shim/system_call.h"
 
@@ -286,4 +287,13 @@ bool find_address() noexcept {
 }
 
 }  // namespace
+
+bool have_mappings_looked_at() noexcept {
+  if (g_state.managed != 1) return false;
+  // The fault is not served before the pager has looked.
+  system_call(__NR_madvise, static_cast<long>(g_state.beacon), kShimPage, MADV_DONTNEED);
+  static_cast<void>(*reinterpret_cast<volatile char*>(g_state.beacon));
+  return true;
+}
+
 }  // namespace holdfast::run::shim

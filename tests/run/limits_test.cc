@@ -1,0 +1,52 @@
+// What a program can do to be seen late: what then holds of the budget, and of what it sees.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "run/support.h"
+#include "support/temp_directory.h"
+
+namespace holdfast::run::test {
+namespace {
+
+class Limits : public Run {
+ protected:
+  // Runs run_burst under the budget. Bytes above it, as the report has them.
+  std::uint64_t overshoot_of(const std::string& arguments, unsigned budget_mib) {
+    const std::string path = directory_.file("report");
+    const auto result = held(std::to_string(budget_mib) + "M", bin("run_burst") + " " + arguments,
+                             "--quiet --report " + path);
+    EXPECT_EQ(result.status, 0) << result.output;
+    EXPECT_NE(result.output.find("every byte was right"), std::string::npos) << result.output;
+    std::ifstream file(path);
+    const auto json = nlohmann::json::parse(file, nullptr, false);
+    if (json.is_discarded() || !json.contains("overshoot_bytes")) return ~std::uint64_t{0};
+    return json["overshoot_bytes"];
+  }
+  static constexpr unsigned kBudgetMib = 128;
+  // Whoever shares the machine's CPUs can keep the pager from looking for a while. What these
+  // programs take without asking is three times the budget and more: not held, they would be over
+  // it by nearly as much.
+  static constexpr std::uint64_t kMost = std::uint64_t{kBudgetMib} << 20 >> 2;
+
+ private:
+  tests::TempDirectory directory_;
+};
+
+TEST_F(Limits, threads_with_fresh_memory_are_held_near_the_budget) {
+  EXPECT_LE(overshoot_of("threads 512", kBudgetMib), kMost);
+}
+
+TEST_F(Limits, copies_after_a_fork_are_held_near_the_budget) {
+  EXPECT_LE(overshoot_of("forks 120", kBudgetMib), kMost);
+}
+
+TEST_F(Limits, mappings_side_by_side_are_moved_in_one_call_at_any_time) {
+  const auto result = held("32M", bin("run_burst") + " spans 96");
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_EQ(result.output, "every byte was right\n");
+}
+
+}  // namespace
+}  // namespace holdfast::run::test
