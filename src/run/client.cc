@@ -72,7 +72,8 @@ void Client::run() {
     int connection = -1;
     {
       const std::lock_guard lock(mutex_);
-      if (helper_.under_way()) finish_command(0);
+      // The evictor itself waits for the end of an unsharing.
+      if (helper_.under_way() && !unsharing_.load()) finish_command(0);
       helper_busy = helper_.holds_events();
       connection = helper_.connection();
     }

@@ -196,6 +196,7 @@ class Client {
   std::atomic<bool> starved_{false};    // faults wait for room
   std::atomic<bool> held_{false};       // see hold()
   std::atomic<bool> unsharing_{false};  // the helper itself may fault: its faults do not wait
+  std::atomic<int> helper_thread_{0};
   std::atomic<std::uint64_t> queued_{0};
 
   std::mutex mutex_;  // guards all that follows

@@ -33,7 +33,13 @@ void Client::apply(const uffd_msg& message) {
                         .write = (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0,
                         .is_protected = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0,
                         .since_ns = 0};
-      (fault.is_protected ? writes_ : pending_).push_back(fault);
+      if (fault.is_protected) {
+        writes_.push_back(fault);
+      } else if (thread == helper_.thread()) {
+        pending_.push_front(fault);  // it is what makes room for the others
+      } else {
+        pending_.push_back(fault);
+      }
       // The first fault of a fork's child, on its beacon, is by its only thread.
       if (pid() == 0) pid_.store(thread, std::memory_order_release);
       break;

@@ -253,6 +253,7 @@ void Client::unshare_busy() {
       const Address start = command.window + command.run[i].first * kPageSize;
       memory_.protect({start, start + command.run[i].count * kPageSize}, false);
     }
+    helper_thread_.store(helper_.thread());
     unsharing_.store(true);
     if (!helper_.send(command)) closing_ = true;
     connection = helper_.connection();

@@ -22,7 +22,8 @@ void Client::serve_pending() {
     follow(fault.thread);
     std::uint32_t wanted = streams_.width(fault.page >> kPageShift, kRunMax);
     std::uint32_t room = parts_.budget.take(wanted);
-    if (room == 0 && (unsharing_.load() || parts_.stuck.load(std::memory_order_relaxed))) {
+    const bool is_helpers = unsharing_.load() && fault.thread == helper_thread_.load();
+    if (room == 0 && (is_helpers || parts_.stuck.load(std::memory_order_relaxed))) {
       parts_.budget.take_regardless(1);
       room = 1;
     }
