@@ -19,7 +19,8 @@ namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
 constexpr std::uint64_t kEnough = 4ull << 30;  // for any of them, with all that is held ready
-constexpr int kExitRefused = 2;                // of `holdfast run`: no userfaultfd, or wrong usage
+constexpr int kWarmUpsMax = 3;
+constexpr int kExitRefused = 2;  // of `holdfast run`: no userfaultfd, or wrong usage
 constexpr const char* kDirectory = "/var/tmp";
 
 constexpr std::uint64_t mebibytes(std::uint64_t bytes) { return (bytes + kMiB - 1) / kMiB; }
@@ -104,8 +105,7 @@ void settle_kills(const std::string& name, unsigned killed, const Run& run, Outc
   if (killed == 0) return;
   std::erase(outcome.series.peer, SwappedTurns::kNoFigure);
   outcome.remarks.push_back(
-      fmt::format("{} the kernel killed the peer in {} of {} runs for lack of memory", name, killed,
-                  run.rounds + 1));
+      fmt::format("{} the kernel killed the peer {} times for lack of memory", name, killed));
   if (outcome.series.peer.size() * 2 > run.rounds) return;
   outcome.series.peer.clear();
   outcome.peer_lost = "killed by the kernel for lack of memory";
@@ -117,9 +117,17 @@ struct Setting {
   Medium medium;
 };
 
-std::vector<std::string> swap_flags(Medium medium) {
-  if (medium == Medium::zram) return {"--swap", "ram"};
-  return {"--swap", std::string("file:") + kDirectory};
+// What ours gets: as much in all as the peer took. If that never came to its end, nobody knows how
+// much that is, and ours has to do with the size alone.
+struct Given {
+  std::uint64_t memory;
+  std::vector<std::string> flags;
+};
+Given given_to_ours(Medium medium, std::uint64_t budget, double warm, const SwappingGroup& group) {
+  const std::string file = std::string("file:") + kDirectory;
+  if (medium == Medium::file) return {budget, {"--swap", file}};
+  if (warm == SwappedTurns::kNoFigure) return {budget, {"--swap", "ram", "--swap", file}};
+  return {budget + group.zram()->peak_bytes(), {"--swap", "ram"}};
 }
 
 // One run that is not measured, for what it reports.
@@ -139,17 +147,20 @@ Result<Outcome> measure(const Setting& setting, const Run& run, Sides& sides,
                         SwappingGroup& group) {
   const std::uint64_t budget = run.scaled(setting.program.budget_bytes);
   SwappedTurns theirs(sides, group);
-  if (auto warm = theirs(); !warm) return std::unexpected(warm.error());
-  const ZramDevice* const zram = group.zram();
-  const std::uint64_t beside = zram == nullptr ? 0 : zram->peak_bytes();
-  const std::uint64_t memory = budget + beside;
+  double warm = SwappedTurns::kNoFigure;
+  for (int tries = 0; tries < kWarmUpsMax && warm == SwappedTurns::kNoFigure; ++tries) {
+    auto turn = theirs();
+    if (!turn) return std::unexpected(turn.error());
+    warm = *turn;
+  }
+  const Given given = given_to_ours(setting.medium, budget, warm, group);
   Outcome outcome{.unit = "s"};
-  auto report = report_of(sides, memory, swap_flags(setting.medium));
+  auto report = report_of(sides, given.memory, given.flags);
   if (!report) return std::unexpected(report.error());
   outcome.notes = {std::move(*report)};
 
   const auto ours = [&]() -> Result<double> {
-    auto held = sides.held(memory, swap_flags(setting.medium));
+    auto held = sides.held(given.memory, given.flags);
     if (!held) return std::unexpected(held.error());
     return held->seconds;
   };
@@ -160,24 +171,10 @@ Result<Outcome> measure(const Setting& setting, const Run& run, Sides& sides,
   outcome.remarks.push_back(
       fmt::format("{} memory in all: ours {} MiB, peer {} MiB and {} MiB "
                   "that zram took beside it at most",
-                  setting.name, mebibytes(memory), mebibytes(budget),
-                  mebibytes(zram == nullptr ? 0 : zram->peak_bytes())));
+                  setting.name, mebibytes(given.memory), mebibytes(budget),
+                  mebibytes(group.zram() == nullptr ? 0 : group.zram()->peak_bytes())));
   outcome.notes.push_back(group.description());
   return outcome;
-}
-
-// The same with compressed pages within the size that the peer has without them. It is too small
-// for what these programs hold, so a file stands behind. Once: there is no peer that works like
-// that.
-Result<void> add_strict(const Setting& setting, const Run& run, Sides& sides, Outcome& outcome) {
-  const std::uint64_t budget = run.scaled(setting.program.budget_bytes);
-  auto held = sides.held(budget, {"--swap", "ram", "--swap", std::string("file:") + kDirectory});
-  if (!held) return std::unexpected(held.error());
-  outcome.asides.push_back(
-      {fmt::format("{} with compressed pages within {} MiB, and a file behind them, one run",
-                   setting.name, mebibytes(budget)),
-       {.ours = {held->seconds}, .peer = outcome.series.peer}});
-  return {};
 }
 
 Result<Outcome> compare_swapping(const Setting& setting, const Run& run) {
@@ -192,13 +189,7 @@ Result<Outcome> compare_swapping(const Setting& setting, const Run& run) {
   if (!group) return std::unexpected(group.error());
   Sides sides(std::move(*command));
   if (auto expected = sides.native(); !expected) return std::unexpected(expected.error());
-  auto outcome = measure(setting, run, sides, **group);
-  if (outcome && setting.medium == Medium::zram) {
-    if (auto done = add_strict(setting, run, sides, *outcome); !done) {
-      return std::unexpected(done.error());
-    }
-  }
-  return outcome;
+  return measure(setting, run, sides, **group);
 }
 
 Result<Outcome> compare_fitting(const BenchProgram& program, const Run& run) {

@@ -121,8 +121,8 @@ Result<ProgramCommand> sqlite_command(const Run& run, Medium) {
 
 // --- run/random ---
 
-constexpr std::uint64_t kSteps = 1'000'000;
-constexpr std::uint64_t kStepsFile = 150'000;  // a disk takes ten times as long for one
+constexpr std::uint64_t kSteps = 500'000;
+constexpr std::uint64_t kStepsFile = 100'000;  // a disk takes ten times as long for one
 
 Result<ProgramCommand> chase_command(const Run& run, Medium medium) {
   const auto chase = built_program("holdfast-bench-chase");

@@ -1,16 +1,15 @@
 // A pointer chase over more memory than may be resident: the hard case for anything that pages.
 //
 // Usage: holdfast-bench-chase MIB STEPS
-// Gives every page its content (of which LZ4 makes about half) in order, with a pointer to the next
-// page of one random cycle through all of them, then follows STEPS pointers. Prints a sum of what
-// it met: two runs have read the same memory if they print the same.
+// Gives every page its content (of which LZ4 makes about half) in order, then goes STEPS steps from
+// page to page: where to is a hash of what stands in the page and of the number of the step, so
+// that no address is known before the load before it is done, and every page is as likely as any
+// other at any time. (A cycle through all pages would come to each when it has just been evicted.)
+// Prints a sum of what it met: two runs have read the same memory if they print the same.
 #include <sys/mman.h>
 
 #include <cstdio>
 #include <cstdlib>
-#include <numeric>
-#include <utility>
-#include <vector>
 
 #include "workload.h"
 
@@ -18,21 +17,10 @@ namespace {
 
 using holdfast::bench::kPageBytes;
 using holdfast::bench::load_word;
-using holdfast::bench::Random;
-using holdfast::bench::store_word;
+using holdfast::bench::page_tag;
 using holdfast::bench::Workload;
 
-constexpr std::uint64_t kLinkOffset = 8;  // word 0 is the page's tag
 constexpr std::uint64_t kSeed = 5;
-
-// Sattolo's shuffle: a permutation that is one cycle.
-std::vector<std::uint32_t> random_cycle(std::uint64_t pages) {
-  std::vector<std::uint32_t> next(pages);
-  std::iota(next.begin(), next.end(), 0U);
-  Random random(kSeed);
-  for (std::uint64_t i = pages - 1; i > 0; --i) std::swap(next[i], next[random.below(i)]);
-  return next;
-}
 
 }  // namespace
 
@@ -45,17 +33,13 @@ int main(int argc, char** argv) {
       mmap(nullptr, pages * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return std::perror("mmap"), 1;
   auto* const base = static_cast<std::byte*>(memory);
-  const std::vector<std::uint32_t> next = random_cycle(pages);
-  for (std::uint64_t i = 0; i < pages; ++i) {
-    Workload(base, i, 1, kSeed).fill();
-    store_word(base + i * kPageBytes + kLinkOffset, next[i]);
-  }
+  Workload(base, 0, pages, kSeed).fill();
   std::uint64_t page = 0;
   std::uint64_t sum = 0;
   for (std::uint64_t i = 0; i < steps; ++i) {
-    const std::byte* const at = base + page * kPageBytes;
-    sum = sum * 31 + load_word(at);
-    page = load_word(at + kLinkOffset);
+    const std::uint64_t met = load_word(base + page * kPageBytes);
+    sum = sum * 31 + met;
+    page = page_tag(met + i) % pages;  // a mixing function is what that is
   }
   std::printf("%llu pages, %llu steps: %016llx\n", static_cast<unsigned long long>(pages),
               static_cast<unsigned long long>(steps), static_cast<unsigned long long>(sum));
