@@ -155,9 +155,16 @@ void Client::remove_range(Range range) {
   }
 }
 
+Address Client::mapping_end(Address at) const noexcept {
+  const auto next = std::ranges::upper_bound(borders_, at);
+  return next == borders_.end() ? ~Address{0} : *next;
+}
+
 void Client::manage_mappings() {
   const std::vector<Range> mappings = manageable_mappings(pid());
   const std::lock_guard lock(mutex_);
+  borders_.clear();
+  for (const Range& mapping : mappings) borders_.push_back(mapping.end);
   for (Range rest : mappings) {
     for (const Range& ours : protected_) {
       if (rest.start >= ours.start && rest.start < ours.end)
