@@ -36,19 +36,24 @@ double ratio_of(const Series& series, Better better) {
   return better == Better::less ? peer / ours : ours / peer;
 }
 
-Result<Series> interleave(const Run& run, Side ours, Side peer) {
+Result<Series> interleave(const Run& run, const Turn& ours, const Turn& peer) {
   Series series;
   for (unsigned round = 0; round < run.rounds; ++round) {
     for (const bool first_turn : {true, false}) {
       const bool is_ours = first_turn == (round % 2 == 0);
-      const Side& side = is_ours ? ours : peer;
       std::this_thread::sleep_for(kPause);
-      auto figure = side.process.round(side.part);
+      auto figure = is_ours ? ours() : peer();
       if (!figure) return std::unexpected(figure.error());
       (is_ours ? series.ours : series.peer).push_back(*figure);
     }
   }
   return series;
+}
+
+Result<Series> interleave(const Run& run, Side ours, Side peer) {
+  return interleave(
+      run, [ours] { return ours.process.round(ours.part); },
+      [peer] { return peer.process.round(peer.part); });
 }
 
 namespace {

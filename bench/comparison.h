@@ -43,6 +43,7 @@ struct Outcome {
   Better better = Better::less;
   Series series = {};                // peer empty where `limit` is the measure
   std::optional<double> limit = {};  // ours has to be no more than this
+  std::string peer_lost = {};        // why the peer has no figure though it could run: we win
   std::vector<Aside> asides = {};
   std::vector<std::string> remarks = {};  // what a reader must know of the figures; always shown
   std::vector<std::string> notes = {};    // what the sides say about themselves, for --verbose
@@ -68,6 +69,7 @@ void add_memory_peak(Registry& registry);   // cow/memory
 void add_freeing(Registry& registry);       // free/owner, free/churn
 void add_capture(Registry& registry);       // capture/rate
 void add_kv(Registry& registry);            // cow/kv, cow/save
+void add_programs(Registry& registry);      // run/sort-zram and so on
 
 // The comparisons that `name` asks for: the one of that name, or all below it (paging/zram).
 [[nodiscard]] std::vector<const Comparison*> select(const Registry& registry,
@@ -77,13 +79,17 @@ void add_kv(Registry& registry);            // cow/kv, cow/save
 // How many times better ours is than the peer, by the medians.
 [[nodiscard]] double ratio_of(const Series& series, Better better);
 
-// One turn: the process, and which of its loops.
+// One turn of a side; its figure.
+using Turn = std::function<Result<double>()>;
+// Runs the rounds: ours and peer in turns; who begins changes with every round. A short pause
+// before each turn lets the other side's background work end, outside of what is measured.
+[[nodiscard]] Result<Series> interleave(const Run& run, const Turn& ours, const Turn& peer);
+
+// One side as a process that waits for its turns: the process, and which of its loops.
 struct Side {
   WorkerProcess& process;
   unsigned part = 0;
 };
-// Runs the rounds: ours and peer in turns; who begins changes with every round. A short pause
-// before each turn lets the other side's background work end, outside of what is measured.
 [[nodiscard]] Result<Series> interleave(const Run& run, Side ours, Side peer);
 
 // A loop that both sides have: the first of a list gives the figure, the others asides.

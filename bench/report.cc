@@ -33,6 +33,7 @@ std::string marks(const Run& run) {
 
 bool met(const Comparison& comparison, const Outcome& outcome) {
   if (outcome.limit) return median(outcome.series.ours) <= *outcome.limit;
+  if (!outcome.peer_lost.empty()) return true;
   return ratio_of(outcome.series, outcome.better) >= comparison.target;
 }
 
@@ -85,6 +86,7 @@ std::string proc_value(const char* path, const std::string& key) {
 
 std::string result_line(const Comparison& comparison, const Outcome& outcome, const Run& run) {
   std::string line = comparison.name + " " + figures_of(outcome.series, outcome);
+  if (!outcome.peer_lost.empty()) line += " peer=" + outcome.peer_lost;
   if (outcome.limit) {
     line += fmt::format(" limit={} {}", figure(*outcome.limit), outcome.unit);
   } else {
@@ -125,6 +127,7 @@ nlohmann::json to_json(const Comparison& comparison, const Result<Outcome>& outc
   json["unit"] = outcome->unit;
   json["better"] = outcome->better == Better::less ? "less" : "more";
   json["result"] = met(comparison, *outcome) ? "met" : "short";
+  if (!outcome->peer_lost.empty()) json["peer_lost"] = outcome->peer_lost;
   if (outcome->limit) {
     json["limit"] = *outcome->limit;
   } else {

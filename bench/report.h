@@ -9,7 +9,8 @@
 namespace holdfast::bench {
 
 // "paging/hit ours=12.3 ns peer=11.9 ns ratio=0.97 target=1.00 short", or with a limit instead of
-// a peer "paging/metadata ours=0.80 % limit=1.50 % met". A run that measures nothing says so at the
+// a peer "paging/metadata ours=0.80 % limit=1.50 % met"; "peer=killed by ..." where the peer could
+// run and did not get to the end, which is met. A run that measures nothing says so at the
 // end: "scaled", "few-rounds", "debug-build".
 [[nodiscard]] std::string result_line(const Comparison& comparison, const Outcome& outcome,
                                       const Run& run);

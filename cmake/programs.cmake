@@ -80,12 +80,20 @@ endfunction()
 
 function(holdfast_bench)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/*.cc)
+  list(FILTER sources EXCLUDE REGEX "/bench/running/programs/")
   set(link PkgConfig::URING)  # a peer of ours
   if(TARGET benchmark::benchmark)
     list(APPEND link benchmark::benchmark)
   endif()
   holdfast_program(holdfast-bench SOURCES ${sources} LINK ${link}
                    INCLUDE ${CMAKE_SOURCE_DIR}/bench ${CMAKE_SOURCE_DIR}/src)
+  # What it runs beside the machine's own programs: bench/running/programs/<name>.cc
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/running/programs/*.cc)
+  foreach(source ${sources})
+    get_filename_component(name ${source} NAME_WE)
+    holdfast_program(holdfast-bench-${name} SOURCES ${source} LINK holdfast-bench_parts)
+  endforeach()
+  add_dependencies(holdfast-bench holdfast_command)  # it runs that, too
 endfunction()
 
 # Examples see include/ and nothing else of ours, as any user does.

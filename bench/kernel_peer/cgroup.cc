@@ -80,4 +80,16 @@ Result<void> MemoryCgroup::add(pid_t process) {
   return write_text(directory_ + "/cgroup.procs", std::to_string(process));
 }
 
+std::uint64_t MemoryCgroup::oom_kills() const {
+  for (const char* const file : {"/memory.oom_control", "/memory.events"}) {  // v1, v2
+    const auto text = read_text(directory_ + file);
+    std::istringstream words(text.value_or(""));
+    for (std::string word; words >> word;) {
+      std::uint64_t count = 0;
+      if (word == "oom_kill" && words >> count) return count;
+    }
+  }
+  return 0;
+}
+
 }  // namespace holdfast::bench

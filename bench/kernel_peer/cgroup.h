@@ -26,6 +26,8 @@ class MemoryCgroup {
 
   // Moves a process in; memory that it touches from now on is counted.
   [[nodiscard]] Result<void> add(pid_t process);
+  // How many of its processes the kernel has ended so far because their memory could not be had.
+  [[nodiscard]] std::uint64_t oom_kills() const;
   // "cgroup v1, memory.limit_in_bytes 536870912, swappiness 100"
   [[nodiscard]] const std::string& description() const { return description_; }
 

@@ -58,55 +58,23 @@ Result<std::unique_ptr<KernelPeer>> KernelPeer::start(const Scene& scene,
                                                       WorkerProcess::Factory work) {
   if (!work) work = [scene] { return std::make_unique<KernelMemory>(scene); };
   std::unique_ptr<KernelPeer> peer(new KernelPeer);
-  // The group also pays for the process's own page tables and private pages: they come on top.
-  auto cgroup = MemoryCgroup::create(scene.resident_bytes + scene.memory_bytes / 512 + (2 << 20));
-  if (!cgroup) return std::unexpected(cgroup.error());
-  peer->cgroup_ = std::move(*cgroup);
-  if (auto swapping = peer->enable_swap(scene); !swapping) {
-    return std::unexpected(swapping.error());
-  }
+  auto group = SwappingGroup::create(
+      {.medium = scene.medium,
+       .limit_bytes = SwappingGroup::limit_for(scene.resident_bytes, scene.memory_bytes),
+       // Ample, so that less than half of it is ever in use: beyond that the kernel gives up the
+       // slots of clean pages and has to write them again.
+       .swap_bytes = scene.memory_bytes * 5 / 2,
+       .directory = scene.directory});
+  if (!group) return std::unexpected(group.error());
+  peer->group_ = std::move(*group);
   if (auto fine = check_interruption(); !fine) return std::unexpected(fine.error());
   auto process = WorkerProcess::start(work);
   if (!process) return std::unexpected(process.error());
   peer->process_ = std::move(*process);
-  if (auto moved = peer->cgroup_->add(peer->process_->pid()); !moved) {
+  if (auto moved = peer->group_->cgroup().add(peer->process_->pid()); !moved) {
     return std::unexpected(moved.error());
   }
   return peer;
-}
-
-Result<void> KernelPeer::enable_swap(const Scene& scene) {
-  // Ample, so that less than half of it is ever in use: beyond that the kernel gives up the slots
-  // of clean pages and has to write them again.
-  const std::uint64_t bytes = scene.memory_bytes * 5 / 2;
-  std::string path;
-  if (scene.medium == Medium::zram) {
-    auto device = ZramDevice::create(bytes);
-    if (!device) return std::unexpected(device.error());
-    zram_ = std::move(*device);
-    path = zram_->path();
-  } else {
-    auto file = SwapFile::create(scene.directory, bytes);
-    if (!file) return std::unexpected(file.error());
-    file_ = std::move(*file);
-    path = file_->path();
-  }
-  auto area = SwapArea::enable(path, bytes);
-  if (!area) return std::unexpected(area.error());
-  area_ = std::move(*area);
-  return {};
-}
-
-std::string KernelPeer::description() const {
-  const auto cluster = read_text("/proc/sys/vm/page-cluster");
-  const auto zswap = read_text("/sys/module/zswap/parameters/enabled");
-  std::string text = fmt::format("kernel: {}; swap on {}; page-cluster {}, zswap {}",
-                                 cgroup_->description(), zram_ ? zram_->path() : file_->path(),
-                                 cluster.value_or("unknown"), zswap.value_or("absent"));
-  if (zram_) {
-    text += fmt::format("; the device takes {} MiB beside the cgroup", zram_->memory_bytes() >> 20);
-  }
-  return text;
 }
 
 }  // namespace holdfast::bench

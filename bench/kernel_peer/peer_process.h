@@ -1,17 +1,14 @@
 // The kernel's side of a paging comparison: the same loop on plain anonymous memory, in a child
 // process in a memory cgroup of its own, swapping to zram or to a swap file of its own.
 //
-// Who owns what: a KernelPeer owns the cgroup, the swap space and the process, and takes all of
-// them down in its destructor, in the order in which that works: process, swap, device, cgroup.
+// Who owns what: a KernelPeer owns the cgroup with its swap space and the process, and takes the
+// process down first.
 #pragma once
 
 #include <memory>
 #include <string>
 
-#include "kernel_peer/cgroup.h"
-#include "kernel_peer/swap_area.h"
-#include "kernel_peer/swap_file.h"
-#include "kernel_peer/zram.h"
+#include "kernel_peer/swapping_group.h"
 #include "scene.h"
 #include "worker_process.h"
 
@@ -27,19 +24,15 @@ class KernelPeer {
   [[nodiscard]] WorkerProcess& process() { return *process_; }
   // MiB that the zram device takes beside the process; 0 without one.
   [[nodiscard]] double device_mebibytes() const {
-    return zram_ ? double(zram_->memory_bytes()) / double(1 << 20) : 0;
+    return group_->zram() ? double(group_->zram()->memory_bytes()) / double(1 << 20) : 0;
   }
   // What was set up, and what it takes now.
-  [[nodiscard]] std::string description() const;
+  [[nodiscard]] std::string description() const { return group_->description(); }
 
  private:
   KernelPeer() = default;
-  Result<void> enable_swap(const Scene& scene);
 
-  std::unique_ptr<MemoryCgroup> cgroup_;  // members go in the opposite order
-  std::unique_ptr<ZramDevice> zram_;
-  std::unique_ptr<SwapFile> file_;
-  std::unique_ptr<SwapArea> area_;
+  std::unique_ptr<SwappingGroup> group_;  // goes after the process
   std::unique_ptr<WorkerProcess> process_;
 };
 

@@ -55,11 +55,14 @@ ZramDevice::~ZramDevice() {
                removed.error().why.c_str());
 }
 
-std::uint64_t ZramDevice::memory_bytes() const {
-  const auto text = read_text(attribute("mm_stat"));
-  std::uint64_t original = 0, compressed = 0, used = 0;
-  if (text) std::istringstream(*text) >> original >> compressed >> used;
-  return used;
+// Columns of mm_stat: original, compressed, taken, limit, most taken, ...
+std::uint64_t ZramDevice::memory_statistic(unsigned column) const {
+  std::istringstream words(read_text(attribute("mm_stat")).value_or(""));
+  std::uint64_t value = 0;
+  for (unsigned i = 0; i <= column; ++i) {
+    if (!(words >> value)) return 0;
+  }
+  return value;
 }
 
 }  // namespace holdfast::bench

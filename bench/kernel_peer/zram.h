@@ -21,7 +21,9 @@ class ZramDevice {
 
   [[nodiscard]] std::string path() const { return "/dev/zram" + number_; }
   // Bytes of memory that the device takes for what is stored in it now; 0 if it does not say.
-  [[nodiscard]] std::uint64_t memory_bytes() const;
+  [[nodiscard]] std::uint64_t memory_bytes() const { return memory_statistic(2); }
+  // The most that it has taken.
+  [[nodiscard]] std::uint64_t peak_bytes() const { return memory_statistic(4); }
 
  private:
   explicit ZramDevice(std::string number) : number_(std::move(number)) {}
@@ -29,6 +31,7 @@ class ZramDevice {
     return "/sys/block/zram" + number_ + "/" + name;
   }
   Result<void> set_up(std::uint64_t bytes);
+  [[nodiscard]] std::uint64_t memory_statistic(unsigned column) const;
 
   std::string number_;
 };

@@ -72,9 +72,10 @@ void declare(CLI::App& app, RunCommand& command) {
   app.add_option("--memory", command.memory, "resident memory of all its processes, as in 512M")
       ->required();
   app.add_option(
-      "--swap", command.swap,
-      "where to what does not fit goes, in order: ram, ram:zstd, file:DIR, file:DIR:SIZE "
-      "(default: ram, then a file in $TMPDIR or /var/tmp)");
+         "--swap", command.swap,
+         "where to what does not fit goes, in order: ram, ram:zstd, file:DIR, file:DIR:SIZE "
+         "(default: ram, then a file in $TMPDIR or /var/tmp)")
+      ->allow_extra_args(false);  // or the -- after it would be the end of its list alone
   app.add_option("--limit-compressed", command.limit_compressed,
                  "most memory for compressed pages (default: half of --memory)");
   app.add_option("--swap-full-wait", command.swap_full_wait_seconds,

@@ -145,6 +145,7 @@ class Client {
   Served serve(const Fault& fault, std::uint32_t& room);
   Served bring_fresh(const Fault& fault, std::uint32_t& room);
   Served bring_content(const Fault& fault, std::uint32_t& room);
+  [[nodiscard]] std::uint64_t run_end(std::uint64_t page) const noexcept;
   std::uint32_t gather(std::uint64_t page, std::uint32_t most);
   bool load_gathered(std::uint32_t count);
   void entered(std::uint64_t page, bool image_takes_memory);
@@ -156,6 +157,8 @@ class Client {
   void manage(const ManageableMapping& mapping);
   void manage_part(Range part);
   [[nodiscard]] bool is_managed(Range range) const;
+  // Where the mapping at `at` ended when that was last looked at; far away: none is known.
+  [[nodiscard]] Address mapping_end(Address at) const noexcept;
   void add_range(Range range);
   void remove_range(Range range);
 
@@ -203,6 +206,10 @@ class Client {
   HelperLink helper_;
   EntryTable table_;
   std::map<Address, Address> ranges_;  // registered: start to end, no two touch
+  // Where mappings ended when that was last looked at, in order. A mapping that grows is one more
+  // for the kernel each time, for what was touched before it is registered does not merge; and no
+  // call enters or moves pages across such a border.
+  std::vector<Address> borders_;
   std::deque<std::uint64_t> windows_;  // that may have something in memory, oldest first
   std::unordered_set<std::uint64_t> in_queue_;
   std::unordered_set<std::uint64_t> exact_;  // windows of more than one mapping: no holes

@@ -81,10 +81,16 @@ void Client::find_leaving(std::uint64_t window, bool holes, std::vector<Range>& 
       entry = Entry();
     }
   });
-  // With holes: one stretch from the first page that is there to the last, but for those that must
-  // stay. A mapping that is not registered may lie in a hole; the helper then refuses the stretch.
+  // With holes: one stretch of each mapping from the first page that is there to the last, but for
+  // those that must stay. A mapping that is not registered may lie in a hole; the helper then
+  // refuses the stretch.
+  Address border = mapping_end(whole.start);
   for (std::uint64_t i = 0; i < kWindowPages; ++i) {
     const Address a = whole.start + i * kPageSize;
+    if (a >= border) {
+      open = false;
+      border = mapping_end(a);
+    }
     if (stays[i] || (!is_present[i] && !holes)) {
       open = false;
     } else if (is_present[i] && open) {

@@ -91,11 +91,17 @@ Client::Served Client::settle_fault(const Fault& fault, int error) {
   }
 }
 
+// A run that begins with this page stays in its window and in its mapping.
+std::uint64_t Client::run_end(std::uint64_t page) const noexcept {
+  const std::uint64_t window_end = (page / kWindowPages + 1) * kWindowPages;
+  return std::min(window_end, mapping_end(page << kPageShift) >> kPageShift);
+}
+
 Client::Served Client::bring_fresh(const Fault& fault, std::uint32_t& room) {
   const std::uint64_t first = fault.page >> kPageShift;
-  const std::uint64_t window_end = (first / kWindowPages + 1) * kWindowPages;
+  const std::uint64_t end = run_end(first);
   const auto most =
-      static_cast<std::uint32_t>(std::min<std::uint64_t>({room, window_end - first, kFreshRunMax}));
+      static_cast<std::uint32_t>(std::min<std::uint64_t>({room, end - first, kFreshRunMax}));
   std::uint32_t count = 1;
   while (count < most && table_.get(first + count).state() == EntryState::none) ++count;
   Entered in;
@@ -123,8 +129,7 @@ Client::Served Client::bring_fresh(const Fault& fault, std::uint32_t& room) {
 
 // Items for the run of pages that are out, from `page` on; how many.
 std::uint32_t Client::gather(std::uint64_t page, std::uint32_t most) {
-  const std::uint64_t window_end = (page / kWindowPages + 1) * kWindowPages;
-  most = static_cast<std::uint32_t>(std::min<std::uint64_t>({most, window_end - page, kRunMax}));
+  most = static_cast<std::uint32_t>(std::min<std::uint64_t>({most, run_end(page) - page, kRunMax}));
   std::uint32_t count = 0;
   while (count < most) {
     const Entry entry = table_.get(page + count);

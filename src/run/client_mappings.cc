@@ -70,6 +70,11 @@ bool Client::is_managed(Range range) const {
   return next != ranges_.begin() && std::prev(next)->second >= range.end;
 }
 
+Address Client::mapping_end(Address at) const noexcept {
+  const auto next = std::ranges::upper_bound(borders_, at);
+  return next == borders_.end() ? ~Address{0} : *next;
+}
+
 void Client::manage_mappings() {
   const std::lock_guard lock(mutex_);
   look_at_mappings();
@@ -78,6 +83,8 @@ void Client::manage_mappings() {
 void Client::look_at_mappings() {
   managing_ = true;
   const ManageableMappings mappings = manageable_mappings(pid());
+  borders_.clear();
+  for (const ManageableMapping& mapping : mappings.all) borders_.push_back(mapping.range.end);
   for (const ManageableMapping& mapping : mappings.all) manage(mapping);
   const Range stack = mappings.main_stack;
   if (stack.start != main_stack_.start || stack.end != main_stack_.end) {

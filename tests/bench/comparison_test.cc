@@ -59,6 +59,30 @@ TEST(Report, a_result_is_one_line_and_says_met_or_short) {
   EXPECT_NE(line.find(" target=2.00 short scaled"), std::string::npos) << line;
 }
 
+TEST(Report, a_peer_that_did_not_get_to_the_end_has_no_figure_and_has_lost) {
+  const Comparison comparison{.name = "a/b", .target = 2, .about = "", .run = {}};
+  const Outcome outcome{
+      .unit = "s", .series = {.ours = {2}, .peer = {}}, .peer_lost = "killed by the kernel"};
+  const std::string line = result_line(comparison, outcome, bench::Run{});
+  EXPECT_TRUE(line.starts_with("a/b ours=2.000 s peer=killed by the kernel target=2.00 met"))
+      << line;
+}
+
+TEST(Comparison, sides_take_turns_and_who_begins_changes) {
+  std::string order;
+  const auto turn = [&](char who) {
+    return [&order, who]() -> Result<double> {
+      order += who;
+      return 1.0;
+    };
+  };
+  const auto series = interleave(bench::Run{.rounds = 3}, turn('o'), turn('p'));
+  ASSERT_TRUE(series);
+  EXPECT_EQ(order, "oppoop");
+  EXPECT_EQ(series->ours.size(), 3u);
+  EXPECT_EQ(series->peer.size(), 3u);
+}
+
 TEST(Report, what_cannot_run_has_a_reason_and_no_figure) {
   const Comparison comparison{.name = "a/b", .target = 1, .about = "", .run = {}};
   EXPECT_EQ(trouble_line(comparison, {TroubleKind::skipped, "no zram"}), "a/b skipped: no zram");

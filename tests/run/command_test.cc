@@ -57,6 +57,15 @@ TEST_F(RunCommand, bad_tiers_are_told) {
   EXPECT_NE(result.output.find("swap"), std::string::npos) << result.output;
 }
 
+TEST_F(RunCommand, what_follows_the_two_dashes_is_the_programs_whatever_stands_before_them) {
+  const std::string before = "run --quiet --memory 64M ";
+  for (const char* flags : {"--swap ram", "--swap ram --swap ram:zstd", "--limit-compressed 8M"}) {
+    const auto result = tests::run_program("holdfast", before + flags + " -- sh -c 'echo $0' -x");
+    EXPECT_EQ(result.status, 0) << flags;
+    EXPECT_EQ(result.output, "-x\n") << flags;
+  }
+}
+
 TEST_F(RunCommand, a_summary_comes_at_the_end_and_only_there) {
   const auto result = held("64M", "echo first", "");
   EXPECT_TRUE(result.output.starts_with("first\n")) << result.output;
