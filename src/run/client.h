@@ -37,6 +37,7 @@
 #include "run/helper_link.h"
 #include "run/process_files.h"
 #include "run/remote_memory.h"
+#include "run/spinning_mutex.h"
 #include "run/stream_table.h"
 #include "swap/swap.h"
 #include "sys/sys.h"
@@ -202,7 +203,7 @@ class Client {
   std::atomic<int> helper_thread_{0};
   std::atomic<std::uint64_t> queued_{0};
 
-  std::mutex mutex_;  // guards all that follows
+  SpinningMutex mutex_;  // guards all that follows
   HelperLink helper_;
   EntryTable table_;
   std::map<Address, Address> ranges_;  // registered: start to end, no two touch
