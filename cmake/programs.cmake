@@ -37,9 +37,27 @@ function(holdfast_programs)
   find_package(nlohmann_json REQUIRED)
   find_package(ZLIB REQUIRED)  # examples read compressed documentation
   find_package(benchmark QUIET)
+  holdfast_runner()
   holdfast_command()
   holdfast_bench()
   holdfast_examples()
+endfunction()
+
+# src/run/report_page/*: text that the pager carries in itself, as `source` (src/run/report_page.h).
+function(holdfast_report_page source)
+  set(folder ${CMAKE_SOURCE_DIR}/src/run/report_page)
+  set(text "#include \"run/report_page.h\"\n\nnamespace holdfast::run {\n")
+  foreach(part Page:html Style:css Script:js)
+    string(REPLACE ":" ";" part ${part})
+    list(GET part 0 name)
+    list(GET part 1 suffix)
+    file(READ ${folder}/page.${suffix} content)
+    string(APPEND text "const std::string_view kReport${name} = R\"holdfast(${content})holdfast\";\n")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${folder}/page.${suffix})
+  endforeach()
+  string(APPEND text "}  // namespace holdfast::run\n")
+  file(WRITE ${source}.new "${text}")
+  configure_file(${source}.new ${source} COPYONLY)  # changed only where it differs
 endfunction()
 
 # src/run: the supervisor of other programs, for the command alone, and its shim, which is preloaded into
@@ -49,8 +67,11 @@ function(holdfast_runner)
   set(shim ${sources})
   list(FILTER shim INCLUDE REGEX "/src/run/shim/")
   list(FILTER sources EXCLUDE REGEX "/src/run/shim/")
-  add_library(holdfast_run STATIC ${sources})
-  target_link_libraries(holdfast_run PUBLIC holdfast_flags holdfast_needs Holdfast::holdfast)
+  set(page ${CMAKE_BINARY_DIR}/generated/report_page.cc)
+  holdfast_report_page(${page})
+  add_library(holdfast_run STATIC ${sources} ${page})
+  target_link_libraries(holdfast_run PUBLIC holdfast_flags holdfast_needs Holdfast::holdfast fmt::fmt
+                                            nlohmann_json::nlohmann_json)
   add_library(holdfast_run_shim MODULE ${shim})
   set_target_properties(holdfast_run_shim PROPERTIES
     OUTPUT_NAME holdfast_run LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
