@@ -85,6 +85,23 @@ function(holdfast_runner)
   install(TARGETS holdfast_run_shim LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/holdfast)
 endfunction()
 
+# Man pages and completion: what the command prints of its own flags.
+function(holdfast_manual)
+  set(folder ${CMAKE_BINARY_DIR}/manual)
+  add_custom_command(
+    OUTPUT ${folder}/holdfast.1 ${folder}/holdfast-run.1 ${folder}/completion/holdfast
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${folder}/completion
+    COMMAND holdfast_command man > ${folder}/holdfast.1
+    COMMAND holdfast_command man run > ${folder}/holdfast-run.1
+    COMMAND holdfast_command completion bash > ${folder}/completion/holdfast
+    DEPENDS holdfast_command VERBATIM)
+  add_custom_target(holdfast_manual ALL DEPENDS ${folder}/holdfast.1)
+  install(FILES ${folder}/holdfast.1 ${folder}/holdfast-run.1
+          DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${folder}/completion/holdfast
+          DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+endfunction()
+
 function(holdfast_command)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/*.cc)
   holdfast_program(holdfast_command SOURCES ${sources} INCLUDE ${CMAKE_SOURCE_DIR}/src
@@ -93,6 +110,7 @@ function(holdfast_command)
     set_target_properties(holdfast_command PROPERTIES OUTPUT_NAME holdfast)
     target_compile_definitions(holdfast_command PRIVATE HOLDFAST_VERSION="${PROJECT_VERSION}")
     install(TARGETS holdfast_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+    holdfast_manual()
   endif()
   if(TARGET holdfast_command_parts)
     target_compile_definitions(holdfast_command_parts PRIVATE HOLDFAST_VERSION="${PROJECT_VERSION}")
