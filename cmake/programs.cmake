@@ -37,9 +37,27 @@ function(holdfast_programs)
   find_package(nlohmann_json REQUIRED)
   find_package(ZLIB REQUIRED)  # examples read compressed documentation
   find_package(benchmark QUIET)
+  holdfast_runner()
   holdfast_command()
   holdfast_bench()
   holdfast_examples()
+endfunction()
+
+# src/run/report_page/*: text that the pager carries in itself, as `source` (src/run/report_page.h).
+function(holdfast_report_page source)
+  set(folder ${CMAKE_SOURCE_DIR}/src/run/report_page)
+  set(text "#include \"run/report_page.h\"\n\nnamespace holdfast::run {\n")
+  foreach(part Page:html Style:css Script:js)
+    string(REPLACE ":" ";" part ${part})
+    list(GET part 0 name)
+    list(GET part 1 suffix)
+    file(READ ${folder}/page.${suffix} content)
+    string(APPEND text "const std::string_view kReport${name} = R\"holdfast(${content})holdfast\";\n")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${folder}/page.${suffix})
+  endforeach()
+  string(APPEND text "}  // namespace holdfast::run\n")
+  file(WRITE ${source}.new "${text}")
+  configure_file(${source}.new ${source} COPYONLY)  # changed only where it differs
 endfunction()
 
 # src/run: the supervisor of other programs, for the command alone, and its shim, which is preloaded into
@@ -49,8 +67,11 @@ function(holdfast_runner)
   set(shim ${sources})
   list(FILTER shim INCLUDE REGEX "/src/run/shim/")
   list(FILTER sources EXCLUDE REGEX "/src/run/shim/")
-  add_library(holdfast_run STATIC ${sources})
-  target_link_libraries(holdfast_run PUBLIC holdfast_flags holdfast_needs Holdfast::holdfast)
+  set(page ${CMAKE_BINARY_DIR}/generated/report_page.cc)
+  holdfast_report_page(${page})
+  add_library(holdfast_run STATIC ${sources} ${page})
+  target_link_libraries(holdfast_run PUBLIC holdfast_flags holdfast_needs Holdfast::holdfast fmt::fmt
+                                            nlohmann_json::nlohmann_json)
   add_library(holdfast_run_shim MODULE ${shim})
   set_target_properties(holdfast_run_shim PROPERTIES
     OUTPUT_NAME holdfast_run LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
@@ -64,6 +85,23 @@ function(holdfast_runner)
   install(TARGETS holdfast_run_shim LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/holdfast)
 endfunction()
 
+# Man pages and completion: what the command prints of its own flags.
+function(holdfast_manual)
+  set(folder ${CMAKE_BINARY_DIR}/manual)
+  add_custom_command(
+    OUTPUT ${folder}/holdfast.1 ${folder}/holdfast-run.1 ${folder}/completion/holdfast
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${folder}/completion
+    COMMAND holdfast_command man > ${folder}/holdfast.1
+    COMMAND holdfast_command man run > ${folder}/holdfast-run.1
+    COMMAND holdfast_command completion bash > ${folder}/completion/holdfast
+    DEPENDS holdfast_command VERBATIM)
+  add_custom_target(holdfast_manual ALL DEPENDS ${folder}/holdfast.1)
+  install(FILES ${folder}/holdfast.1 ${folder}/holdfast-run.1
+          DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${folder}/completion/holdfast
+          DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+endfunction()
+
 function(holdfast_command)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/*.cc)
   holdfast_program(holdfast_command SOURCES ${sources} INCLUDE ${CMAKE_SOURCE_DIR}/src
@@ -72,6 +110,7 @@ function(holdfast_command)
     set_target_properties(holdfast_command PROPERTIES OUTPUT_NAME holdfast)
     target_compile_definitions(holdfast_command PRIVATE HOLDFAST_VERSION="${PROJECT_VERSION}")
     install(TARGETS holdfast_command RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+    holdfast_manual()
   endif()
   if(TARGET holdfast_command_parts)
     target_compile_definitions(holdfast_command_parts PRIVATE HOLDFAST_VERSION="${PROJECT_VERSION}")

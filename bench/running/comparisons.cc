@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "comparison.h"
@@ -130,6 +131,14 @@ Given given_to_ours(Medium medium, std::uint64_t budget, double warm, const Swap
   return {budget + group.zram()->peak_bytes(), {"--swap", "ram"}};
 }
 
+// Of a report, what fits into a line: neither its course over time nor its maps.
+std::string totals_of(const std::string& report) {
+  auto json = nlohmann::ordered_json::parse(report, nullptr, false);
+  if (!json.is_object()) return report;
+  for (const char* const part : {"command", "samples", "maps"}) json.erase(part);
+  return json.dump();
+}
+
 // One run that is not measured, for what it reports.
 Result<std::string> report_of(Sides& sides, std::uint64_t memory, std::vector<std::string> flags) {
   const auto file = MemoryFile::create("holdfast-bench-report");
@@ -140,7 +149,7 @@ Result<std::string> report_of(Sides& sides, std::uint64_t memory, std::vector<st
   const auto text = read_text(path);
   unlink(path.c_str());
   if (!run) return std::unexpected(run.error());
-  return fmt::format("ours, {:.1f} s: {}", run->seconds, text.value_or("no report"));
+  return fmt::format("ours, {:.1f} s: {}", run->seconds, totals_of(text.value_or("no report")));
 }
 
 Result<Outcome> measure(const Setting& setting, const Run& run, Sides& sides,

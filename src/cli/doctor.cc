@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -139,6 +140,31 @@ Diagnosis diagnose(const Capabilities& capabilities) {
   return diagnosis;
 }
 
+void add_run(Diagnosis& diagnosis, const run::Needs& needs) {
+  constexpr const char* kTrace =
+      "run as root, or give the command CAP_SYS_PTRACE: setcap cap_sys_ptrace=ep on it, or "
+      "--cap-add SYS_PTRACE in a container";
+  Findings findings;
+  findings.ability("run-userfaultfd", {needs.userfault_errno == 0, needs.userfault_errno},
+                   Verdict::missing, kOpenUserfault);
+  findings.ability("run-fork-events", {needs.events_errno == 0, needs.events_errno},
+                   Verdict::missing, needs.events_errno == EINVAL ? "Linux 6.7 or newer" : kTrace);
+  findings.feature("run-cap-sys-ptrace", needs.trace, Verdict::missing, kTrace);
+  findings.feature("run-uffdio-move", needs.move, Verdict::missing,
+                   needs.userfault_errno == 0 ? "Linux 6.8 or newer" : kOpenUserfault);
+  findings.feature("run-pagemap-scan", needs.pagemap_scan, Verdict::missing, "Linux 6.7 or newer");
+  findings.add("run-shim", needs.shim.empty() ? Verdict::missing : Verdict::good,
+               needs.shim.empty() ? "not there" : needs.shim,
+               needs.shim.empty() ? "libholdfast_run.so belongs beside the holdfast command or in "
+                                    "../lib/holdfast: install it again"
+                                  : "");
+  diagnosis.run_known = true;
+  diagnosis.run_usable = needs.met();
+  findings.add("run", needs.met() ? Verdict::good : Verdict::missing,
+               needs.met() ? "holdfast run works here" : "holdfast run cannot work here", "");
+  for (Finding& finding : findings.take()) diagnosis.findings.push_back(std::move(finding));
+}
+
 std::string as_text(const Diagnosis& diagnosis) {
   std::string text;
   for (const Finding& finding : diagnosis.findings) {
@@ -156,6 +182,7 @@ std::string as_json(const Diagnosis& diagnosis) {
   nlohmann::ordered_json json;
   json["usable"] = diagnosis.usable;
   json["pmap"] = diagnosis.pmap;
+  if (diagnosis.run_known) json["run_usable"] = diagnosis.run_usable;
   for (const Finding& finding : diagnosis.findings) {
     auto& entry = json["findings"][finding.key];
     entry["text"] = finding.text;

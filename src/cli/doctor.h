@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "run/run.h"
 #include "sys/sys.h"
 
 namespace holdfast::cli {
@@ -16,7 +17,7 @@ struct Finding {
   enum class Verdict : std::uint8_t {
     good,     // there
     note,     // a fact, or something better to have; an engine runs without it
-    missing,  // no engine can run without it
+    missing,  // no engine can run without it; where the key begins with run-: no `holdfast run`
   };
   std::string key;  // "io_uring": stable, for --json
   Verdict verdict = Verdict::note;
@@ -25,12 +26,16 @@ struct Finding {
 };
 
 struct Diagnosis {
-  bool usable = false;  // an engine can run
-  std::string pmap;     // "remap with MOVE", "remap with COPY only", "none"
+  bool usable = false;      // an engine can run
+  std::string pmap;         // "remap with MOVE", "remap with COPY only", "none"
+  bool run_known = false;   // add_run() was called, and
+  bool run_usable = false;  // `holdfast run` works
   std::vector<Finding> findings;
 };
 
 [[nodiscard]] Diagnosis diagnose(const sys::Capabilities& capabilities);
+// What `holdfast run` needs besides.
+void add_run(Diagnosis& diagnosis, const run::Needs& needs);
 // Aligned lines, the verdict last.
 [[nodiscard]] std::string as_text(const Diagnosis& diagnosis);
 // One JSON object: usable, pmap, and findings by key.

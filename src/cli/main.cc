@@ -10,7 +10,9 @@
 #include "cli/doctor.h"
 #include "cli/grab.h"
 #include "cli/image_command.h"
+#include "cli/manual.h"
 #include "cli/run_command.h"
+#include "run/run.h"
 
 namespace {
 
@@ -18,7 +20,8 @@ constexpr int kNo = 1;
 constexpr int kUsage = 2;
 
 int doctor(bool json) {
-  const auto diagnosis = holdfast::cli::diagnose(holdfast::sys::probe_capabilities());
+  auto diagnosis = holdfast::cli::diagnose(holdfast::sys::probe_capabilities());
+  holdfast::cli::add_run(diagnosis, holdfast::run::probe_needs());
   const std::string report = json ? as_json(diagnosis) : as_text(diagnosis);
   std::fputs(report.c_str(), stdout);
   return diagnosis.usable ? 0 : kNo;
@@ -81,12 +84,44 @@ ImageCommands add_image_commands(CLI::App& app, ImageFlags& flags) {
   return commands;
 }
 
+// `holdfast man` and `holdfast completion`: what the build installs. Not shown in the help.
+struct ManualCommands {
+  CLI::App* man;
+  CLI::App* completion;
+  std::string page;   // "run"; empty: of the whole command
+  std::string shell;  // "bash"
+};
+void add_manual_commands(CLI::App& app, ManualCommands& commands) {
+  commands.man = app.add_subcommand("man", "Print a man page")->group("");
+  commands.man->add_option("COMMAND", commands.page, "of this command");
+  commands.completion = app.add_subcommand("completion", "Print shell completion")->group("");
+  commands.completion->add_option("SHELL", commands.shell, "the shell")
+      ->required()
+      ->check(CLI::IsMember({"bash"}));
+}
+
+int print_page(const CLI::App& app, const std::string& name) {
+  const CLI::App* shown = &app;
+  if (!name.empty()) {
+    const auto named = app.get_subcommands(
+        [&](const CLI::App* one) { return one->get_name() == name && !one->get_group().empty(); });
+    if (named.empty()) {
+      std::fprintf(stderr, "holdfast man: there is no command '%s'\n", name.c_str());
+      return kUsage;
+    }
+    shown = named.front();
+  }
+  std::fputs(holdfast::cli::man_page(*shown, HOLDFAST_VERSION).c_str(), stdout);
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app("Holdfast: memory beyond RAM, in user space.", "holdfast");
   app.set_version_flag("--version", "holdfast " HOLDFAST_VERSION);
   app.require_subcommand(1);
+  app.footer("\nSee also:\n  holdfast-run(1)");
 
   bool json = false;
   CLI::App* const doctor_command =
@@ -105,6 +140,9 @@ int main(int argc, char** argv) {
       app.add_subcommand("run", "Run any program, with all that it starts, under a memory budget");
   holdfast::cli::declare(*run_app, run_command);
 
+  ManualCommands manual{};
+  add_manual_commands(app, manual);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -114,6 +152,11 @@ int main(int argc, char** argv) {
   if (*image_commands.info) return image_info(image_flags);
   if (*image_commands.verify) return image_verify(image_flags);
   if (*run_app) return holdfast::cli::run(run_command);
+  if (*manual.man) return print_page(app, manual.page);
+  if (*manual.completion) {
+    std::fputs(holdfast::cli::bash_completion(app).c_str(), stdout);
+    return 0;
+  }
   if (*grab_command) return holdfast::cli::run(grab);
   return kUsage;
 }

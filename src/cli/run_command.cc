@@ -10,6 +10,31 @@
 namespace holdfast::cli {
 namespace {
 
+// For --help and the man page alike (cli/manual.h).
+constexpr const char* kFooter = R"(
+Description:
+  The program, with all that it starts, keeps at most --memory resident.
+  What does not fit is compressed, or written to a file without a name, and comes back when touched.
+  No change to the program and no kernel swap; what fits runs at the kernel's own speed.
+  Programs that are statically linked or set-uid run unmanaged, and a line says so.
+
+Exit status:
+  0-255  that of the program; a program that a signal ended looks so
+  2  wrong usage, or this machine gives no userfaultfd that will do
+  124  no swap tier had room for longer than --swap-full-wait
+  125  the pager was killed or could not go on: the program was ended
+  126  the program cannot be executed
+  127  the program is not there
+
+Examples:
+  holdfast run --memory 512M -- python3 job.py
+  holdfast run --memory 2G --swap ram:zstd --swap file:/data:64G --report out.html -- ./simulate
+  holdfast run --explain -- ./simulate
+  holdfast run --explain --pid 4711
+
+See also:
+  holdfast(1))";
+
 using Tier = std::expected<swap::TierOptions, std::string>;
 
 Tier ram_tier(const std::string& rest) {
@@ -45,9 +70,17 @@ Tier parse_tier(const std::string& text) {
 
 std::expected<run::RunOptions, std::string> options_of(const RunCommand& command) {
   run::RunOptions options;
-  const auto memory = parse_size(command.memory);
-  if (!memory) return std::unexpected("--memory " + memory.error());
-  options.memory_bytes = *memory;
+  if (command.command.empty()) {
+    return std::unexpected("no program: name one after --, as in -- python3 job.py");
+  }
+  if (command.memory.empty() && !command.explain) {
+    return std::unexpected("no --memory: say how much it may have, as in --memory 512M");
+  }
+  if (!command.memory.empty()) {
+    const auto memory = parse_size(command.memory);
+    if (!memory) return std::unexpected("--memory " + memory.error());
+    options.memory_bytes = *memory;
+  }
   for (const std::string& text : command.swap) {
     const Tier tier = parse_tier(text);
     if (!tier) return std::unexpected("--swap " + tier.error());
@@ -69,30 +102,50 @@ std::expected<run::RunOptions, std::string> options_of(const RunCommand& command
 }  // namespace
 
 void declare(CLI::App& app, RunCommand& command) {
-  app.add_option("--memory", command.memory, "resident memory of all its processes, as in 512M")
-      ->required();
+  app.add_option("--memory", command.memory,
+                 "memory for all its processes, as in 512M: what is resident and anonymous, and "
+                 "compressed pages; at least 16M")
+      ->type_name("SIZE");
   app.add_option(
          "--swap", command.swap,
          "where to what does not fit goes, in order: ram, ram:zstd, file:DIR, file:DIR:SIZE "
          "(default: ram, then a file in $TMPDIR or /var/tmp)")
+      ->type_name("TIER")
       ->allow_extra_args(false);  // or the -- after it would be the end of its list alone
   app.add_option("--limit-compressed", command.limit_compressed,
-                 "most memory for compressed pages (default: half of --memory)");
+                 "most memory for compressed pages (default: half of --memory)")
+      ->type_name("SIZE");
   app.add_option("--swap-full-wait", command.swap_full_wait_seconds,
-                 "seconds that programs are held when no tier has room, before they are ended");
-  app.add_option("--report", command.report, "write a JSON report to this file");
-  app.add_option("--shim", command.shim, "the library to preload, if not the installed one");
-  app.add_flag("--quiet", command.quiet, "no summary at the end");
-  app.add_option("PROGRAM", command.command, "the program and its arguments, after --")->required();
+                 "seconds that programs are held when no tier has room, before they are ended")
+      ->type_name("SECONDS")
+      ->capture_default_str();
+  app.add_option("--report", command.report,
+                 "write what happened to this file: a page to look at if its name ends in .html, "
+                 "else one JSON object")
+      ->type_name("FILE");
+  app.add_option("--shim", command.shim, "the library to preload, if not the installed one")
+      ->type_name("FILE");
+  app.add_flag("--quiet", command.quiet, "no status line on a terminal, no summary at the end");
+  auto* const explain = app.add_flag(
+      "--explain", command.explain,
+      "run nothing: say whether PROGRAM would be managed, under which budget, and why not");
+  app.add_option("--pid", command.pid,
+                 "with --explain: a process that runs, and which of its mappings could be managed")
+      ->type_name("PID")
+      ->needs(explain)
+      ->check(CLI::PositiveNumber);
+  app.add_option("PROGRAM", command.command, "the program and its arguments, after --");
+  app.footer(kFooter);
 }
 
 int run(const RunCommand& command) {
+  if (command.pid != 0) return run::explain_process(command.pid);
   const auto options = options_of(command);
   if (!options) {
     std::fprintf(stderr, "holdfast: run: %s\n", options.error().c_str());
     return run::kExitUsage;
   }
-  return run::run(*options);
+  return command.explain ? run::explain(*options) : run::run(*options);
 }
 
 }  // namespace holdfast::cli

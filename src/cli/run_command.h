@@ -19,6 +19,8 @@ struct RunCommand {
   std::string shim;
   std::string report;
   bool quiet = false;
+  bool explain = false;
+  int pid = 0;  // to be explained; 0: none
   std::vector<std::string> command;
 };
 

@@ -8,6 +8,7 @@
 // One thread's own, that of the pager's main loop.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <unordered_map>
 #include <vector>
@@ -24,8 +25,10 @@ class Balancer {
 
   // Looks at everything once. In how many milliseconds to look again.
   int look();
-  // Anonymous pages of the tree, as it was counted last.
-  [[nodiscard]] std::uint64_t resident_pages() const noexcept { return resident_; }
+  // Anonymous pages of the tree, as it was counted last. Any thread.
+  [[nodiscard]] std::uint64_t resident_pages() const noexcept {
+    return resident_.load(std::memory_order_relaxed);
+  }
   [[nodiscard]] bool is_armed() const noexcept { return armed_; }
 
  private:
@@ -48,7 +51,7 @@ class Balancer {
   std::unordered_map<int, Process> processes_;
   bool armed_ = false;
   int rest_ms_ = 1;
-  std::uint64_t resident_ = 0;
+  std::atomic<std::uint64_t> resident_{0};
   // The last count of shared pages: what it said, of which sum, after how many faults.
   std::uint64_t shared_pages_ = 0;
   std::uint64_t shared_sum_ = 0;

@@ -95,8 +95,10 @@ void Client::run() {
       const std::lock_guard lock(mutex_);
       if (!helper_.holds_events()) drain();
     }
+    tell_stall();
     serve_writes();
     serve_pending();
+    tell_stall();
     const bool hung_up = (waiting[2].revents & (POLLHUP | POLLRDHUP | POLLERR)) != 0;
     if (hung_up || closing_ || ready == 0) look_after_life(hung_up);
   }
@@ -107,10 +109,20 @@ bool Client::waits_for_us() const noexcept {
   return !pending_.empty() || (!writes_.empty() && !held_.load(std::memory_order_relaxed));
 }
 
+// Tells the clock whether threads of this address space wait.
+void Client::tell_stall() noexcept {
+  const bool waits = !pending_.empty() || !writes_.empty();
+  if (stalled_ == waits) return;
+  stalled_ = waits;
+  StallClock& clock = parts_.counters.stall;
+  stalled_ ? clock.enter(parts_.machine.now_ns()) : clock.leave(parts_.machine.now_ns());
+}
+
 void Client::look_after_life(bool helper_gone) {
   if (helper_gone) closing_ = true;
   if (memory_.alive()) return;
   clear_all();
+  tell_stall();
   life_.store(Life::gone, std::memory_order_release);
 }
 
@@ -127,6 +139,22 @@ void Client::clear_all() {
   helper_.disconnect();
   if (leaving_ != nullptr) leaving_->release();
   leaving_ = nullptr;
+}
+
+void Client::copy_out_runs(std::vector<OutRun>& runs, std::vector<Range>& own) {
+  const std::lock_guard lock(mutex_);
+  own = protected_;
+  table_.for_each(0, ~std::uint64_t{0} >> kPageShift, [&](std::uint64_t page, Entry& entry) {
+    if (!entry.is_out()) return;
+    const bool filled = entry.state() == EntryState::filled;
+    const bool goes_on = !runs.empty() && runs.back().filled == filled &&
+                         runs.back().first_page + runs.back().pages == page;
+    if (goes_on) {
+      ++runs.back().pages;
+    } else {
+      runs.push_back({.first_page = page, .pages = 1, .filled = filled});
+    }
+  });
 }
 
 }  // namespace holdfast::run

@@ -89,6 +89,17 @@ class Client {
   void hold();
   void release();
 
+  // --- whoever looks ---
+  [[nodiscard]] std::uint64_t out_pages() const noexcept { return table_.out_pages(); }
+  struct OutRun {
+    std::uint64_t first_page;
+    std::uint64_t pages;
+    bool filled;  // of one repeated word: it takes no room
+  };
+  // What is out, in no order, and the ranges that are the shim's own. About 4 ns a page, under the
+  // lock.
+  void copy_out_runs(std::vector<OutRun>& runs, std::vector<Range>& own);
+
   // --- the evictor ---
   // Takes a window out into a free buffer. How many pages left; 0: none, or not yet (the buffer is
   // `leaving`). `tried` is false where there is no window to try.
@@ -125,6 +136,7 @@ class Client {
   static void main(void* self);
   void run();
   [[nodiscard]] bool waits_for_us() const noexcept;
+  void tell_stall() noexcept;
   void look_after_life(bool helper_gone);
   void clear_all();
 
@@ -231,6 +243,7 @@ class Client {
   // The pager thread's own.
   std::deque<Fault> pending_;
   std::deque<Fault> writes_;  // to protected pages
+  bool stalled_ = false;      // as the stall clock was told
   StreamTable streams_;
   int helper_cpu_ = -1;
   sys::CpuFollower follower_{sys::CpuFollower::Whose::any_process};

@@ -79,7 +79,7 @@ void Client::forget(std::uint64_t page, Entry& entry, Entry instead) {
     buffer.slots[place] = SlotIndex();
     buffer.pages[place] = EvictionBuffer::kNoPage;
   }
-  entry = instead;
+  table_.replace(entry, instead);
 }
 
 void Client::on_unmap(Range range) {
@@ -110,7 +110,7 @@ void Client::on_remap(Range from, Address to) {
   std::vector<std::pair<std::uint64_t, Entry>> moved;
   table_.for_each(first, last, [&](std::uint64_t page, Entry& entry) {
     moved.emplace_back(page - first, entry);
-    entry = Entry();
+    table_.replace(entry, Entry());
   });
   const std::uint64_t start = to >> kPageShift;
   table_.for_each(start, start + (last - first),

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "run/stall_clock.h"
+
 namespace holdfast::run {
 
 struct Counters {
@@ -22,6 +24,7 @@ struct Counters {
   Count wait_ns{0};
   Count spaces{0};  // address spaces that were managed
   Count forks{0};
+  StallClock stall;
 
   static void add(Count& count, std::uint64_t amount = 1) noexcept {
     count.fetch_add(amount, std::memory_order_relaxed);

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
@@ -96,7 +97,19 @@ class EntryTable {
       if (entry == Entry()) return;
       found = windows_.emplace(page / kWindowPages, std::make_unique<Window>()).first;
     }
-    found->second->entries[page % kWindowPages] = entry;
+    replace(found->second->entries[page % kWindowPages], entry);
+  }
+  // `entry` is one of this table: whoever changes it where it stands does it by this, for the
+  // table counts what is out.
+  void replace(Entry& entry, Entry now) noexcept {
+    const std::uint64_t out = out_pages_.load(std::memory_order_relaxed);
+    out_pages_.store(out + (now.is_out() ? 1 : 0) - (entry.is_out() ? 1 : 0),
+                     std::memory_order_relaxed);
+    entry = now;
+  }
+  // How many pages are out. Any thread, without the lock.
+  [[nodiscard]] std::uint64_t out_pages() const noexcept {
+    return out_pages_.load(std::memory_order_relaxed);
   }
 
   // Calls visit(page, entry&) for each page of [first, last) that has more than a `none` entry.
@@ -126,6 +139,7 @@ class EntryTable {
   }
 
   std::unordered_map<std::uint64_t, std::unique_ptr<Window>> windows_;
+  std::atomic<std::uint64_t> out_pages_{0};  // written under the lock
 };
 
 }  // namespace holdfast::run

@@ -15,6 +15,8 @@
 
 #include "run/process_files.h"
 #include "run/program.h"
+#include "run/report.h"
+#include "run/tiers.h"
 
 namespace holdfast::run {
 namespace {
@@ -23,25 +25,6 @@ constexpr std::uint64_t kSlotsMax = std::uint64_t{1} << 28;  // 1 TiB of swapped
 
 std::uint32_t buffer_count(std::uint64_t frames) {
   return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(frames / kWindowPages / 32, 2, 16));
-}
-
-std::vector<swap::TierOptions> tiers_or_default(const RunOptions& options) {
-  std::vector<swap::TierOptions> tiers = options.tiers;
-  if (tiers.empty()) {
-    const char* const folder = std::getenv("TMPDIR");
-    tiers.push_back({.kind = swap::TierKind::ram});
-    tiers.push_back({.kind = swap::TierKind::file,
-                     .directory = folder != nullptr && *folder != '\0' ? folder : "/var/tmp"});
-  }
-  for (std::size_t i = 0; i < tiers.size(); ++i) {
-    if (tiers[i].kind != swap::TierKind::ram) continue;
-    if (options.compressed_limit_bytes != 0) {
-      tiers[i].limit_bytes = options.compressed_limit_bytes;
-    } else if (i + 1 < tiers.size()) {
-      tiers[i].limit_bytes = options.memory_bytes / 2;
-    }
-  }
-  return tiers;
 }
 
 // Three quarters of what compressed memory may take; where it has no limit, of half the budget.
@@ -88,6 +71,8 @@ Expected<void> PagerProcess::start() {
   TRY_VOID(build());
   TRY_VOID(evictor_->start());
   TRY_VOID(registrar_->start());
+  observer_.emplace(*parts_, *balancer_, options_, registrar_->environment(), outcome_.status_rows);
+  TRY_VOID(observer_->start());
   return {};
 }
 
@@ -98,11 +83,11 @@ void PagerProcess::end_with(int exit, const std::string& why) {
 }
 
 void PagerProcess::run() {
-  started_ns_ = machine_.now_ns();
   if (const auto started = start(); !started) {
     end_with(kExitUsage, started.error().message());
     return;
   }
+  observer_->look_ahead();
   program_ = start_program(options_.command, find_shim(options_.shim), registrar_->environment());
   if (program_ < 0) {
     end_with(program_ == -ENOENT ? kExitNotFound : kExitNotExecutable,
@@ -115,10 +100,10 @@ void PagerProcess::run() {
       ::signal(signal, SIG_IGN);
     }
     watch();
+    observer_->stop();
     registrar_->stop();
     evictor_->stop();
-    if (!options_.quiet && !gave_up_) summarize();
-    if (!options_.report_path.empty()) write_report();
+    tell_what_happened();
     outcome_.told.store(true);
   }
 }
@@ -160,66 +145,32 @@ void PagerProcess::give_up(void* context, const char* why) noexcept {
   for (const int pid : descendants(::getpid())) ::kill(pid, SIGKILL);
 }
 
-// One JSON object. What cannot be written is said, and changes no exit status.
-void PagerProcess::write_report() {
-  std::FILE* const file = std::fopen(options_.report_path.c_str(), "we");
-  if (file == nullptr) {
-    machine_.print_line(
-        ("holdfast: --report " + options_.report_path + ": " + std::strerror(errno)).c_str());
-    return;
+std::string PagerProcess::outcome_text() const {
+  if (outcome_.exit == kExitSwapFull) return "ended: swap was full";
+  if (outcome_.exit != 0) return "ended by the pager";
+  if (WIFSIGNALED(outcome_.status)) {
+    return "killed by signal " + std::to_string(WTERMSIG(outcome_.status));
   }
-  const Budget::Peaks peaks = budget_->peaks();
-  const swap::SwapStats stats = swap_->stats();
-  const auto number = [&](const char* name, std::uint64_t value) {
-    std::fprintf(file, "  \"%s\": %llu,\n", name, static_cast<unsigned long long>(value));
-  };
-  std::fputs("{\n", file);
-  number("budget_bytes", options_.memory_bytes);
-  number("peak_resident_bytes", peaks.resident_pages * kPageSize);
-  number("overshoot_bytes", peaks.overshoot_pages * kPageSize);
-  number("elapsed_ns", machine_.now_ns() - started_ns_);
-  number("waited_ns", counters_.wait_ns);
-  number("faults", counters_.faults);
-  number("fresh_pages", counters_.fresh_pages);
-  number("pages_in", counters_.pages_in);
-  number("pages_out", counters_.pages_out);
-  number("rescued", counters_.rescued);
-  number("clean", counters_.clean);
-  number("filled", counters_.filled);
-  number("stored", counters_.stored);
-  number("returned", counters_.returned);
-  number("busy", counters_.busy);
-  number("address_spaces", counters_.spaces);
-  number("forks", counters_.forks);
-  std::fputs("  \"tiers\": [", file);
-  for (std::size_t i = 0; i < stats.tiers.size(); ++i) {
-    const swap::TierStats& tier = stats.tiers[i];
-    std::fprintf(file,
-                 "%s{\"kind\": \"%s\", \"stores\": %llu, \"loads\": %llu, \"written_bytes\": %llu, "
-                 "\"read_bytes\": %llu}",
-                 i == 0 ? "" : ", ", tier.kind == swap::TierKind::ram ? "ram" : "file",
-                 static_cast<unsigned long long>(tier.stores),
-                 static_cast<unsigned long long>(tier.loads),
-                 static_cast<unsigned long long>(tier.written_bytes),
-                 static_cast<unsigned long long>(tier.read_bytes));
-  }
-  std::fputs("]\n}\n", file);
-  std::fclose(file);
+  return "exit status " + std::to_string(WEXITSTATUS(outcome_.status));
 }
 
-void PagerProcess::summarize() {
-  const Budget::Peaks peaks = budget_->peaks();
-  const auto mib = [](std::uint64_t pages) { return static_cast<double>(pages) / 256; };
-  std::fprintf(stderr,
-               "holdfast: peak resident %.1f MiB of %.1f MiB, overshoot %.1f MiB; %llu faults, "
-               "%llu pages in, %llu out, %llu rescued, %llu clean; waited %.2f s\n",
-               mib(peaks.resident_pages), mib(budget_->total_pages()), mib(peaks.overshoot_pages),
-               static_cast<unsigned long long>(counters_.faults),
-               static_cast<unsigned long long>(counters_.pages_in),
-               static_cast<unsigned long long>(counters_.pages_out),
-               static_cast<unsigned long long>(counters_.rescued),
-               static_cast<unsigned long long>(counters_.clean),
-               static_cast<double>(counters_.wait_ns) / 1e9);
+// What cannot be written is said, and changes no exit status.
+void PagerProcess::tell_what_happened() {
+  Report report = observer_->report();
+  report.outcome = outcome_text();
+  if (!options_.quiet && !gave_up_) {
+    const std::string text = summary_text(report);
+    std::fputs(text.c_str(), stderr);
+  }
+  if (options_.report_path.empty()) return;
+  std::FILE* const file = std::fopen(options_.report_path.c_str(), "we");
+  const std::string text = report_for(options_.report_path, report);
+  const bool written =
+      file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  const bool closed = file != nullptr && std::fclose(file) == 0;
+  if (written && closed) return;
+  machine_.print_line(
+      ("holdfast: --report " + options_.report_path + ": " + std::strerror(errno)).c_str());
 }
 
 }  // namespace holdfast::run

@@ -8,6 +8,7 @@
 
 #include "run/balancer.h"
 #include "run/evictor.h"
+#include "run/observer.h"
 #include "run/registrar.h"
 #include "run/run.h"
 
@@ -17,8 +18,9 @@ namespace holdfast::run {
 struct SharedOutcome {
   std::atomic<int> program{0};    // process id
   std::atomic<bool> told{false};  // `status` and `exit` mean something
-  int exit = 0;    // the status to exit with, where the program's is not to be had; 0
-  int status = 0;  // of the program, as waitpid() gives it
+  int exit = 0;  // the status to exit with, where the program's is not to be had; 0
+  std::atomic<unsigned> status_rows{0};  // of the terminal, if its lowest is taken; 0
+  int status = 0;                        // of the program, as waitpid() gives it
 };
 
 class PagerProcess {
@@ -36,8 +38,8 @@ class PagerProcess {
   Expected<void> start();
   void watch();
   bool reap();
-  void summarize();
-  void write_report();
+  std::string outcome_text() const;
+  void tell_what_happened();
   static void give_up(void* context, const char* why) noexcept;
   void end_with(int exit, const std::string& why);
 
@@ -54,9 +56,9 @@ class PagerProcess {
   std::optional<Evictor> evictor_;
   std::optional<Registrar> registrar_;
   std::optional<Balancer> balancer_;
+  std::optional<Observer> observer_;
   int program_ = 0;
   bool program_ended_ = false;
-  std::uint64_t started_ns_ = 0;
   std::atomic<bool> gave_up_{false};
 };
 

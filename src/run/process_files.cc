@@ -19,42 +19,14 @@ std::string path_of(int pid, const char* file) {
   return "/proc/" + std::to_string(pid) + "/" + file;
 }
 
-// The whole file; empty: it cannot be read.
-std::string contents(const std::string& path) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) return {};
-  std::string text;
-  std::size_t length = 0;
-  for (;;) {
-    text.resize(length + 16384);
-    const ssize_t got = ::read(file, text.data() + length, text.size() - length);
-    if (got <= 0) break;
-    length += static_cast<std::size_t>(got);
-  }
-  ::close(file);
-  text.resize(length);
-  return text;
-}
-
 struct CloseDirectory {
   void operator()(DIR* directory) const noexcept { ::closedir(directory); }
 };
 
-std::vector<int> threads_of(int pid) {
-  std::vector<int> threads;
-  const std::unique_ptr<DIR, CloseDirectory> directory(::opendir(path_of(pid, "task").c_str()));
-  while (directory != nullptr) {
-    const dirent* const entry = ::readdir(directory.get());
-    if (entry == nullptr) break;
-    const int thread = std::atoi(entry->d_name);
-    if (thread > 0) threads.push_back(thread);
-  }
-  return threads;
-}
-
 void add_children(int pid, std::vector<int>& all) {
   for (const int thread : threads_of(pid)) {
-    const std::string text = contents(path_of(pid, "task/") + std::to_string(thread) + "/children");
+    const std::string text =
+        file_contents(path_of(pid, "task/") + std::to_string(thread) + "/children");
     const char* at = text.c_str();
     for (;;) {
       char* end = nullptr;
@@ -96,7 +68,7 @@ void add_mapping(std::string_view line, ManageableMappings& mappings) {
   if (word(line) != "0") return;
   const std::string_view name = word(line);
   if (name == "[stack]") mappings.main_stack = mapping.range;
-  if (!name.empty() && name != "[heap]" && !name.starts_with("[anon:")) return;
+  if (!is_manageable_name(name)) return;
   mapping.follows_guard = !mapping.is_reserved && !mappings.all.empty() &&
                           mappings.all.back().is_reserved &&
                           mappings.all.back().range.end == mapping.range.start;
@@ -105,12 +77,44 @@ void add_mapping(std::string_view line, ManageableMappings& mappings) {
 
 // The fields of /proc/PID/stat after the name, which may hold anything.
 std::string stat_fields(int pid) {
-  const std::string text = contents(path_of(pid, "stat"));
+  const std::string text = file_contents(path_of(pid, "stat"));
   const std::size_t name_end = text.rfind(')');
   return name_end == std::string::npos ? std::string() : text.substr(name_end + 1);
 }
 
 }  // namespace
+
+std::string file_contents(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return {};
+  std::string text;
+  std::size_t length = 0;
+  for (;;) {
+    text.resize(length + 16384);
+    const ssize_t got = ::read(file, text.data() + length, text.size() - length);
+    if (got <= 0) break;
+    length += static_cast<std::size_t>(got);
+  }
+  ::close(file);
+  text.resize(length);
+  return text;
+}
+
+std::vector<int> threads_of(int pid) {
+  std::vector<int> threads;
+  const std::unique_ptr<DIR, CloseDirectory> directory(::opendir(path_of(pid, "task").c_str()));
+  while (directory != nullptr) {
+    const dirent* const entry = ::readdir(directory.get());
+    if (entry == nullptr) break;
+    const int thread = std::atoi(entry->d_name);
+    if (thread > 0) threads.push_back(thread);
+  }
+  return threads;
+}
+
+bool is_manageable_name(std::string_view name) {
+  return name.empty() || name == "[heap]" || name.starts_with("[anon:");
+}
 
 std::vector<int> descendants(int pid) {
   std::vector<int> all{pid};
@@ -131,7 +135,7 @@ bool descends_from(int pid, int ancestor) {
 }
 
 MemoryCount memory_count(int pid) {
-  const std::string text = contents(path_of(pid, "statm"));
+  const std::string text = file_contents(path_of(pid, "statm"));
   unsigned long long size = 0;
   unsigned long long resident = 0;
   unsigned long long shared = 0;
@@ -159,7 +163,7 @@ bool is_stopped(int thread) {
 }
 
 std::uint64_t proportional_pages(int pid) {
-  const std::string text = contents(path_of(pid, "smaps_rollup"));
+  const std::string text = file_contents(path_of(pid, "smaps_rollup"));
   const std::size_t at = text.find("\nPss_Anon:");
   unsigned long long kib = 0;
   if (at == std::string::npos || std::sscanf(text.c_str() + at, "\nPss_Anon: %llu", &kib) != 1) {
@@ -170,7 +174,7 @@ std::uint64_t proportional_pages(int pid) {
 
 ManageableMappings manageable_mappings(int pid) {
   ManageableMappings mappings;
-  const std::string text = contents(path_of(pid, "maps"));
+  const std::string text = file_contents(path_of(pid, "maps"));
   std::string_view rest = text;
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());

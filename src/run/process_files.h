@@ -6,11 +6,18 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "run/remote_memory.h"
 
 namespace holdfast::run {
+
+// The whole file; empty: it cannot be read.
+[[nodiscard]] std::string file_contents(const std::string& path);
+
+// The threads of a process.
+[[nodiscard]] std::vector<int> threads_of(int pid);
 
 // All descendants of a process, parents before children. Zombies are left out.
 [[nodiscard]] std::vector<int> descendants(int pid);
@@ -35,6 +42,9 @@ struct MemoryCount {
 [[nodiscard]] std::uint64_t minor_faults(int pid);
 // Whether a thread (or a whole process, by its id) is stopped, by a signal or a debugger.
 [[nodiscard]] bool is_stopped(int thread);
+
+// Whether a private, writable mapping of no file can be managed, by its name in /proc/PID/maps.
+[[nodiscard]] bool is_manageable_name(std::string_view name);
 
 // A private anonymous mapping that can be managed.
 struct ManageableMapping {

@@ -91,18 +91,22 @@ int start_program(const std::vector<std::string>& command, const std::string& sh
   return -error;
 }
 
-int userfault_refusal() {
+int open_userfault(int& descriptor) {
   constexpr unsigned long kUserfaultNew = _IO(0xAA, 0x00);
   const int device = ::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-  int fd = -1;
   if (device >= 0) {
-    fd = ::ioctl(device, kUserfaultNew, O_CLOEXEC | O_NONBLOCK);
+    descriptor = ::ioctl(device, kUserfaultNew, O_CLOEXEC | O_NONBLOCK);
     ::close(device);
   } else {
-    fd = static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK));
+    descriptor = static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK));
   }
-  if (fd < 0) return errno;
-  RemoteMemory memory(fd);
+  return descriptor < 0 ? errno : 0;
+}
+
+int userfault_refusal() {
+  int descriptor = -1;
+  if (const int error = open_userfault(descriptor); error != 0) return error;
+  RemoteMemory memory(descriptor);
   return memory.agree();
 }
 

@@ -16,7 +16,9 @@ namespace holdfast::run {
 [[nodiscard]] int start_program(const std::vector<std::string>& command, const std::string& shim,
                                 const std::string& pager);
 
-// Whether a userfaultfd can be had that serves faults in system calls and tells of forks. errno.
+// Opens a userfaultfd that serves faults in system calls. errno.
+[[nodiscard]] int open_userfault(int& descriptor);
+// Whether one can be had, and tells of forks. errno.
 [[nodiscard]] int userfault_refusal();
 
 // Kills every descendant and reaps what is left of them, until there is none.

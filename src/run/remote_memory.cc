@@ -10,21 +10,10 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "run/pagemap.h"
+
 namespace holdfast::run {
 namespace {
-
-// PAGEMAP_SCAN, Linux 6.7; older headers lack it.
-struct ScanArgument {
-  std::uint64_t size, flags, start, end, walk_end, vector, vector_length, pages_max;
-  std::uint64_t inverted, all_of, any_of, wanted;
-};
-struct ScannedRun {
-  std::uint64_t start, end, categories;
-};
-constexpr unsigned long kIoctlScan = _IOWR('f', 16, ScanArgument);
-constexpr std::uint64_t kIsFile = 1U << 2;
-constexpr std::uint64_t kIsPresent = 1U << 3;
-constexpr std::uint64_t kIsZeroPage = 1U << 5;
 
 constexpr std::uint64_t kFeatures = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP |
                                     UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP |
@@ -114,21 +103,21 @@ std::size_t RemoteMemory::read(std::span<uffd_msg> messages) const noexcept {
 }
 
 bool RemoteMemory::present(Range range, std::vector<Range>& runs) const noexcept {
-  std::array<ScannedRun, 256> found;
+  std::array<PagemapRun, 256> found;
   while (range.start < range.end) {
-    ScanArgument scan{};
+    PagemapScan scan{};
     scan.size = sizeof scan;
     scan.start = range.start;
     scan.end = range.end;
     scan.vector = reinterpret_cast<std::uintptr_t>(found.data());
     scan.vector_length = found.size();
-    scan.inverted = kIsFile | kIsZeroPage;
-    scan.all_of = kIsPresent | kIsFile | kIsZeroPage;
-    scan.wanted = kIsPresent;
-    const int count = ::ioctl(pagemap_, kIoctlScan, &scan);
+    scan.inverted = kPageIsFile | kPageIsZero;
+    scan.all_of = kPageIsPresent | kPageIsFile | kPageIsZero;
+    scan.wanted = kPageIsPresent;
+    const int count = ::ioctl(pagemap_, kPagemapScan, &scan);
     if (count < 0) return false;
     for (int i = 0; i < count; ++i) {
-      const ScannedRun& run = found[static_cast<std::size_t>(i)];
+      const PagemapRun& run = found[static_cast<std::size_t>(i)];
       runs.push_back({run.start, run.end});
     }
     range.start = scan.walk_end;

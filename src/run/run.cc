@@ -16,8 +16,10 @@
 #include <cstring>
 #include <new>
 
+#include "run/needs.h"
 #include "run/pager_process.h"
 #include "run/program.h"
+#include "run/status_line.h"
 
 namespace holdfast::run {
 namespace {
@@ -91,6 +93,9 @@ int refuse(int exit, const char* what, const char* remedy) {
 }
 
 int conclude(const SharedOutcome& outcome, int pager_status) {
+  if (const unsigned rows = outcome.status_rows.load(); rows != 0) {
+    std::fputs(status_row_removal(rows).c_str(), stderr);
+  }
   if (!outcome.told.load()) {
     std::fprintf(stderr,
                  "holdfast: the pager was killed (signal %d): the program was ended before it "
@@ -103,6 +108,19 @@ int conclude(const SharedOutcome& outcome, int pager_status) {
   return WEXITSTATUS(outcome.status);
 }
 
+// Asked before a run that may take hours, not after it.
+int check_report(const std::string& path) {
+  if (path.empty()) return 0;
+  std::FILE* const file = std::fopen(path.c_str(), "ae");
+  if (file != nullptr) {
+    std::fclose(file);
+    return 0;
+  }
+  std::fprintf(stderr, "holdfast: run: --report %s: %s: name a file that can be written\n",
+               path.c_str(), std::strerror(errno));
+  return kExitUsage;
+}
+
 int check_environment(const RunOptions& options) {
   if (options.command.empty()) {
     return refuse(kExitUsage, "no program", "name one after --");
@@ -110,15 +128,10 @@ int check_environment(const RunOptions& options) {
   if (options.memory_bytes < Budget::kLeast) {
     return refuse(kExitUsage, "--memory is too small to run anything in", "give at least 16M");
   }
-  if (find_shim(options.shim).empty()) {
-    return refuse(kExitUsage, "libholdfast_run.so is not there",
-                  "it belongs beside the holdfast command or in ../lib/holdfast");
-  }
-  const int error = userfault_refusal();
-  if (error == 0) return 0;
-  return refuse(kExitUsage, (std::string("userfaultfd: ") + std::strerror(error)).c_str(),
-                "run as root, or with CAP_SYS_PTRACE, which faults in system calls and the "
-                "following of forks need; `holdfast doctor` says more");
+  const std::string why = refusal(probe_needs(options.shim));
+  if (why.empty()) return check_report(options.report_path);
+  std::fprintf(stderr, "holdfast: run: %s; `holdfast doctor` says more\n", why.c_str());
+  return kExitUsage;
 }
 
 }  // namespace

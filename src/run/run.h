@@ -32,13 +32,34 @@ struct RunOptions {
   std::uint64_t compressed_limit_bytes = 0;  // most for compressed pages; 0: half of the memory
   std::uint64_t swap_full_wait_seconds = 10;
   std::string shim;                  // path of libholdfast_run.so; empty: beside this program
-  std::string report_path;           // a JSON report goes here; empty: none
-  bool quiet = false;                // no summary
+  std::string report_path;           // a report goes here: a page (.html), or JSON; empty: none
+  bool quiet = false;                // no status line and no summary
   std::vector<std::string> command;  // program and arguments
 };
 
 // Runs the command and returns its exit status, or one of those above after a line on stderr. If
 // the program was ended by a signal, so is the caller. Called once, from a process with one thread.
 [[nodiscard]] int run(const RunOptions& options);
+
+// What a run needs of the machine.
+struct Needs {
+  int userfault_errno = 0;  // of opening one that serves faults in system calls
+  int events_errno = 0;     // of asking it to tell of forks, moves and unmappings
+  bool trace = false;       // CAP_SYS_PTRACE
+  bool move = false;        // UFFDIO_MOVE
+  bool pagemap_scan = false;
+  std::string shim;  // where the library to preload is; empty: nowhere
+  [[nodiscard]] bool met() const noexcept;
+};
+// `shim`: as in RunOptions.
+[[nodiscard]] Needs probe_needs(const std::string& shim = "");
+
+// What would become of the command, without running it: whether it could be managed, under which
+// budget, and why not. On standard output; the exit status is 0 if the program would be managed, 1
+// if it would run unmanaged, or that with which run() would refuse it.
+[[nodiscard]] int explain(const RunOptions& options);
+// The same of a process that runs: its mappings by kind, and which of them would be managed. 1: it
+// cannot be looked at.
+[[nodiscard]] int explain_process(int pid);
 
 }  // namespace holdfast::run

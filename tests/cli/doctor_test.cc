@@ -118,6 +118,56 @@ TEST(Doctor, json_holds_every_finding) {
   EXPECT_TRUE(json["findings"]["userfaultfd-device"].contains("remedy"));
 }
 
+run::Needs good_for_run() {
+  return {.userfault_errno = 0,
+          .events_errno = 0,
+          .trace = true,
+          .move = true,
+          .pagemap_scan = true,
+          .shim = "/usr/lib/holdfast/libholdfast_run.so"};
+}
+
+TEST(Doctor, what_run_needs_is_told_apart_from_what_an_engine_needs) {
+  Diagnosis diagnosis = diagnose(good_machine());
+  add_run(diagnosis, good_for_run());
+  EXPECT_TRUE(diagnosis.run_usable);
+  EXPECT_EQ(find(diagnosis, "run").verdict, Finding::Verdict::good);
+  EXPECT_EQ(find(diagnosis, "run-shim").text, "/usr/lib/holdfast/libholdfast_run.so");
+
+  diagnosis = diagnose(good_machine());
+  run::Needs needs = good_for_run();
+  needs.trace = false;
+  needs.events_errno = EPERM;
+  add_run(diagnosis, needs);
+  EXPECT_TRUE(diagnosis.usable) << "an engine can run";
+  EXPECT_FALSE(diagnosis.run_usable);
+  EXPECT_EQ(find(diagnosis, "run").verdict, Finding::Verdict::missing);
+  EXPECT_EQ(find(diagnosis, "run-userfaultfd").verdict, Finding::Verdict::good);
+  EXPECT_NE(find(diagnosis, "run-fork-events").remedy.find("cap_sys_ptrace"), std::string::npos);
+}
+
+TEST(Doctor, each_need_of_run_has_a_remedy) {
+  const auto remedy = [](const run::Needs& needs, const char* key) {
+    Diagnosis diagnosis = diagnose(good_machine());
+    add_run(diagnosis, needs);
+    EXPECT_FALSE(diagnosis.run_usable) << key;
+    EXPECT_EQ(find(diagnosis, key).verdict, Finding::Verdict::missing) << key;
+    return find(diagnosis, key).remedy;
+  };
+  run::Needs needs = good_for_run();
+  needs.userfault_errno = EPERM;
+  EXPECT_NE(remedy(needs, "run-userfaultfd").find("/dev/userfaultfd"), std::string::npos);
+  needs = good_for_run();
+  needs.move = false;
+  EXPECT_NE(remedy(needs, "run-uffdio-move").find("6.8"), std::string::npos);
+  needs = good_for_run();
+  needs.pagemap_scan = false;
+  EXPECT_NE(remedy(needs, "run-pagemap-scan").find("6.7"), std::string::npos);
+  needs = good_for_run();
+  needs.shim.clear();
+  EXPECT_NE(remedy(needs, "run-shim").find("../lib/holdfast"), std::string::npos);
+}
+
 TEST(Command, doctor_exits_by_its_verdict) {
   const auto result = run_program("holdfast", "doctor");
   const bool usable = diagnose(sys::probe_capabilities()).usable;
@@ -132,6 +182,7 @@ TEST(Command, doctor_json_is_json) {
   const auto json = nlohmann::json::parse(result.output, nullptr, false);
   ASSERT_FALSE(json.is_discarded()) << result.output;
   EXPECT_EQ(json["usable"].get<bool>(), result.status == 0);
+  EXPECT_EQ(json["run_usable"].get<bool>(), !json["findings"]["run"]["missing"].get<bool>());
 }
 
 TEST(Command, wrong_usage_exits_with_2_and_help_with_0) {

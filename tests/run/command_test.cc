@@ -83,6 +83,44 @@ TEST_F(RunCommand, a_report_is_json) {
   EXPECT_EQ(json["tiers"].size(), 2U);
 }
 
+TEST_F(RunCommand, a_report_by_its_suffix_is_a_page) {
+  tests::TempDirectory directory;
+  const std::string path = directory.file("report.html");
+  ASSERT_EQ(held("64M", "true", "--quiet --report " + path).status, 0);
+  std::ifstream file(path);
+  std::string first;
+  ASSERT_TRUE(std::getline(file, first));
+  EXPECT_EQ(first, "<!doctype html>");
+}
+
+TEST_F(RunCommand, a_report_that_cannot_be_written_is_told_before_anything_runs) {
+  const auto result = held("64M", "echo ran", "--quiet --report /no/such/folder/report.html");
+  EXPECT_EQ(result.status, kExitUsage);
+  EXPECT_NE(result.output.find("--report /no/such/folder/report.html: No such file"),
+            std::string::npos)
+      << result.output;
+  EXPECT_EQ(result.output.find("ran\n"), std::string::npos) << result.output;
+}
+
+TEST_F(RunCommand, a_report_maps_what_is_out) {
+  tests::TempDirectory directory;
+  const std::string path = directory.file("report.json");
+  ASSERT_EQ(held("32M", bin("run_storm") + " 5 1 400 256", "--quiet --report " + path).status, 0);
+  std::ifstream file(path);
+  const auto json = nlohmann::json::parse(file, nullptr, false);
+  ASSERT_FALSE(json.is_discarded());
+  EXPECT_GT(json["peak_wanted_bytes"], json["budget_bytes"]);
+  EXPECT_GT(json["stalled_ns"], 0);
+  EXPECT_LE(json["stalled_ns"], json["elapsed_ns"]);
+  EXPECT_GT(json["samples"]["time_ms"].size(), 2U);
+  std::uint64_t out = 0;
+  for (const auto& map : json["maps"]) {
+    for (const auto& process : map["processes"])
+      out += process["swapped_bytes"].get<std::uint64_t>();
+  }
+  EXPECT_GT(out, 0U);
+}
+
 TEST_F(RunCommand, what_the_program_starts_is_managed_too) {
   // A shell, in it a pipe of two programs; both ends see what they would see without Holdfast.
   const auto result = held("64M", "sh -c 'seq 1 200000 | sort -rn | head -n 1'");

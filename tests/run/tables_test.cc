@@ -37,6 +37,21 @@ TEST(EntryTable, for_each_sees_what_is_set_in_the_range_and_nothing_else) {
   EXPECT_EQ(sum(513, 100000), 0U);
 }
 
+TEST(EntryTable, what_is_out_is_counted_however_it_changes) {
+  EntryTable table;
+  table.set(1, Entry::swapped(SlotIndex(1)));
+  table.set(2, Entry::filled(7));
+  table.set(3, Entry::buffered(0, 3));
+  table.set(4, Entry::kept(SlotIndex(4)));
+  table.set(5, Entry::doomed());
+  EXPECT_EQ(table.out_pages(), 3U);
+  table.set(1, Entry::kept(SlotIndex(1)));
+  EXPECT_EQ(table.out_pages(), 2U);
+  table.set(9, Entry());
+  table.for_each(0, 100, [&](std::uint64_t, Entry& entry) { table.replace(entry, Entry()); });
+  EXPECT_EQ(table.out_pages(), 0U);
+}
+
 TEST(StreamTable, a_sequence_widens_and_a_stranger_does_not) {
   StreamTable streams;
   EXPECT_EQ(streams.width(100, 64), 1U);
