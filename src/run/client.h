@@ -142,6 +142,8 @@ class Client {
 
   // --- client_events.cc ---
   void drain() noexcept;
+  void note(const uffd_msg& message);
+  void put_in_order(std::vector<uffd_msg>& events) const;
   void apply(const uffd_msg& message);
   void on_fork(int userfault);
   void on_remap(Range from, Address to);
@@ -172,12 +174,14 @@ class Client {
   [[nodiscard]] bool is_managed(Range range) const;
   // Where the mapping at `at` ended when that was last looked at; far away: none is known.
   [[nodiscard]] Address mapping_end(Address at) const noexcept;
+  [[nodiscard]] bool is_mapped(Range range) const;
+  [[nodiscard]] std::vector<Range> without_arrivals(Range range) const;
   void add_range(Range range);
   void remove_range(Range range);
 
   // --- client_hold.cc ---
   bool protect_all(bool on);
-  [[nodiscard]] std::vector<Range> protectable() const;
+  [[nodiscard]] std::vector<Range> protectable(bool on) const;
   void serve_writes();
   bool serve_write(const Fault& fault);
 
@@ -209,9 +213,10 @@ class Client {
   std::atomic<Life> life_{Life::running};
   int kick_fd_;
   std::unique_ptr<sys::Thread> thread_;
-  std::atomic<bool> starved_{false};    // faults wait for room
-  std::atomic<bool> held_{false};       // see hold()
-  std::atomic<bool> unsharing_{false};  // the helper itself may fault: its faults do not wait
+  std::atomic<bool> starved_{false};          // faults wait for room
+  std::atomic<bool> held_{false};             // see hold()
+  std::atomic<bool> still_protected_{false};  // not held any more, but parts of it are protected
+  std::atomic<bool> unsharing_{false};        // the helper itself may fault: its faults do not wait
   std::atomic<int> helper_thread_{0};
   std::atomic<std::uint64_t> queued_{0};
 
@@ -228,6 +233,7 @@ class Client {
   std::unordered_set<std::uint64_t> exact_;  // windows of more than one mapping: no holes
   std::vector<Range> protected_;             // the shim's area
   Address beacon_ = 0;                       // its page that is touched to be heard
+  std::vector<Range> arrivals_;              // what was moved there, while other events are to come
   bool managing_ = false;                    // its mappings have been looked at
   std::set<std::uint64_t> stack_tops_;       // pages: a new thread's own may be there
   Range main_stack_;                         // as far as it can be write-protected

@@ -1,6 +1,8 @@
 // What a client's process does to its own mappings: fork, mremap, madvise, munmap.
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <span>
 
 #include "run/client.h"
 #include "run/registry.h"
@@ -10,40 +12,97 @@ namespace {
 
 constexpr std::size_t kMessagesAtOnce = 16;
 
+// What is no longer where it was, once the event has been sent.
+Range vacated(const uffd_msg& event) noexcept {
+  if (event.event == UFFD_EVENT_UNMAP) return {event.arg.remove.start, event.arg.remove.end};
+  if (event.event != UFFD_EVENT_REMAP) return {};
+  return {event.arg.remap.from, event.arg.remap.from + event.arg.remap.len};
+}
+// Where it is now.
+Range occupied(const uffd_msg& event) noexcept {
+  if (event.event != UFFD_EVENT_REMAP) return {};
+  return {event.arg.remap.to, event.arg.remap.to + event.arg.remap.len};
+}
+Range common(Range a, Range b) noexcept {
+  const Range both{std::max(a.start, b.start), std::min(a.end, b.end)};
+  return both.start < both.end ? both : Range{};
+}
+
 }  // namespace
 
 // Reads all there is. Events are applied at once; faults wait their turn, for an event that was
 // read after them may be what resolves them. Called under the lock.
 void Client::drain() noexcept {
   std::array<uffd_msg, kMessagesAtOnce> messages;
-  for (;;) {
-    const std::size_t count = memory_.read(messages);
-    for (std::size_t i = 0; i < count; ++i) apply(messages[i]);
-    if (count < messages.size()) return;
+  std::vector<uffd_msg> events;
+  for (std::size_t count = messages.size(); count == messages.size();) {
+    count = memory_.read(messages);
+    for (const uffd_msg& message : std::span(messages).first(count)) {
+      message.event == UFFD_EVENT_PAGEFAULT ? note(message) : events.push_back(message);
+    }
   }
+  if (events.size() > 1) put_in_order(events);
+  for (const uffd_msg& event : events) apply(event);
+  // The kernel refuses this while an event is still to come.
+  const Range beacon{beacon_, beacon_ + kPageSize};
+  if (!arrivals_.empty() && memory_.protect(beacon, false) != EAGAIN) arrivals_.clear();
+}
+
+// Events of several threads, the newest first, for so the kernel hands them out.
+//
+// What is moved to where something else has left came after it; unless nothing is there any more,
+// for then it was the one that left. And a fork's child shows what came before the fork.
+void Client::put_in_order(std::vector<uffd_msg>& events) const {
+  std::size_t swaps = events.size() * events.size();
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    for (std::size_t j = i + 1; j < events.size() && swaps > 0; ++j) {
+      const Range both = common(occupied(events[i]), vacated(events[j]));
+      if (both.bytes() == 0 || !is_mapped(both)) continue;
+      const auto at = events.begin();
+      std::rotate(at + static_cast<std::ptrdiff_t>(i), at + static_cast<std::ptrdiff_t>(j),
+                  at + static_cast<std::ptrdiff_t>(j) + 1);
+      j = i;
+      --swaps;
+    }
+  }
+  const auto is_fork = [](const uffd_msg& event) { return event.event == UFFD_EVENT_FORK; };
+  const auto fork = std::ranges::find_if(events, is_fork);
+  if (fork == events.end()) return;
+  const RemoteMemory::Other child{static_cast<int>(fork->arg.fork.ufd)};
+  std::vector<uffd_msg> before;
+  std::vector<uffd_msg> after{*fork};
+  for (auto event = events.begin(); event != events.end(); ++event) {
+    if (event == fork) continue;
+    const bool came_before = event->event == UFFD_EVENT_REMAP   ? child.has(occupied(*event).start)
+                             : event->event == UFFD_EVENT_UNMAP ? !child.has(vacated(*event).start)
+                                                                : false;
+    (came_before ? before : after).push_back(*event);
+  }
+  before.insert(before.end(), after.begin(), after.end());
+  events = std::move(before);
+}
+
+void Client::note(const uffd_msg& message) {
+  const auto thread = static_cast<int>(message.arg.pagefault.feat.ptid);
+  const auto flags = message.arg.pagefault.flags;
+  const Fault fault{.page = message.arg.pagefault.address & ~(kPageSize - 1),
+                    .thread = thread,
+                    .write = (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0,
+                    .is_protected = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0,
+                    .since_ns = 0};
+  if (fault.is_protected) {
+    writes_.push_back(fault);
+  } else if (thread == helper_.thread()) {
+    pending_.push_front(fault);  // it is what makes room for the others
+  } else {
+    pending_.push_back(fault);
+  }
+  // The first fault of a fork's child, on its beacon, is by its only thread.
+  if (pid() == 0) pid_.store(thread, std::memory_order_release);
 }
 
 void Client::apply(const uffd_msg& message) {
   switch (message.event) {
-    case UFFD_EVENT_PAGEFAULT: {
-      const auto thread = static_cast<int>(message.arg.pagefault.feat.ptid);
-      const auto flags = message.arg.pagefault.flags;
-      const Fault fault{.page = message.arg.pagefault.address & ~(kPageSize - 1),
-                        .thread = thread,
-                        .write = (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0,
-                        .is_protected = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0,
-                        .since_ns = 0};
-      if (fault.is_protected) {
-        writes_.push_back(fault);
-      } else if (thread == helper_.thread()) {
-        pending_.push_front(fault);  // it is what makes room for the others
-      } else {
-        pending_.push_back(fault);
-      }
-      // The first fault of a fork's child, on its beacon, is by its only thread.
-      if (pid() == 0) pid_.store(thread, std::memory_order_release);
-      break;
-    }
     case UFFD_EVENT_FORK:
       on_fork(static_cast<int>(message.arg.fork.ufd));
       break;
@@ -82,10 +141,14 @@ void Client::forget(std::uint64_t page, Entry& entry, Entry instead) {
   table_.replace(entry, instead);
 }
 
+// A thread that is slow to tell of it may be overtaken by one that has moved something to the same
+// place meanwhile, and what is there now stays.
 void Client::on_unmap(Range range) {
-  table_.for_each(range.start >> kPageShift, range.end >> kPageShift,
-                  [&](std::uint64_t page, Entry& entry) { forget(page, entry, Entry()); });
-  remove_range(range);
+  for (const Range& part : without_arrivals(range)) {
+    table_.for_each(part.start >> kPageShift, part.end >> kPageShift,
+                    [&](std::uint64_t page, Entry& entry) { forget(page, entry, Entry()); });
+    remove_range(part);
+  }
 }
 
 // The kernel throws the pages of the range away after this has been read. What is out is forgotten;
@@ -112,6 +175,7 @@ void Client::on_remap(Range from, Address to) {
     moved.emplace_back(page - first, entry);
     table_.replace(entry, Entry());
   });
+  arrivals_.push_back({to, to + from.bytes()});
   const std::uint64_t start = to >> kPageShift;
   table_.for_each(start, start + (last - first),
                   [&](std::uint64_t page, Entry& entry) { forget(page, entry, Entry()); });
@@ -168,6 +232,7 @@ void Client::copy_state_to(Client& child) {
   child.stack_tops_ = stack_tops_;
   child.main_stack_ = main_stack_;
   child.held_.store(held_.load());
+  child.still_protected_.store(held_.load() || still_protected_.load());
   child.shares_pages_ = true;
 }
 

@@ -14,27 +14,30 @@ void Client::hold() {
 }
 
 void Client::release() {
-  if (!held_.load()) return;
+  if (!held_.load() && !still_protected_.load()) return;
   {
     const std::lock_guard lock(mutex_);
     held_.store(false);
-    protect_all(false);
+    still_protected_.store(!protect_all(false));
   }
   kick();
 }
 
-// All that is managed and the main stack, but for the pages where the kernel notes that a thread
-// has ended: it waits for nobody there.
-std::vector<Range> Client::protectable() const {
-  std::vector<Address> except = thread_pages(pid());
-  for (const std::uint64_t page : stack_tops_) except.push_back(page << kPageShift);
-  std::ranges::sort(except);
+// All that is managed and the main stack. When it is to be protected, but for the pages where the
+// kernel notes that a thread has ended: it waits for nobody there.
+std::vector<Range> Client::protectable(bool on) const {
+  std::vector<Address> except;
+  if (on) {
+    except = thread_pages(pid());
+    for (const std::uint64_t page : stack_tops_) except.push_back(page << kPageShift);
+    std::ranges::sort(except);
+  }
   std::vector<Range> parts;
   const auto add = [&](Range range) {
     for (auto at = std::ranges::lower_bound(except, range.start);
          at != except.end() && *at < range.end; ++at) {
       if (range.start < *at) parts.push_back({range.start, *at});
-      range.start = *at + kPageSize;
+      range.start = std::max(range.start, *at + kPageSize);
     }
     if (range.start < range.end) parts.push_back(range);
   };
@@ -43,11 +46,11 @@ std::vector<Range> Client::protectable() const {
   return parts;
 }
 
-// False: an event is to be read first. Then the program is held another time; or its writes are let
-// through one by one.
+// False: an event is to be read first, and it is not done. Another time then; meanwhile less is
+// held, or writes are let through one by one.
 bool Client::protect_all(bool on) {
   bool all = true;
-  for (const Range& part : protectable()) all = memory_.protect(part, on) != EAGAIN && all;
+  for (const Range& part : protectable(on)) all = memory_.protect(part, on) != EAGAIN && all;
   return all;
 }
 

@@ -70,6 +70,13 @@ int RemoteMemory::protect(Range range, bool on) const noexcept {
   return ::ioctl(userfault_, UFFDIO_WRITEPROTECT, &argument) == 0 ? 0 : errno;
 }
 
+bool RemoteMemory::Other::has(Address page) const noexcept {
+  uffdio_writeprotect argument{};
+  argument.range = {.start = page, .len = kPageSize};
+  argument.mode = UFFDIO_WRITEPROTECT_MODE_DONTWAKE;
+  return ::ioctl(userfault, UFFDIO_WRITEPROTECT, &argument) == 0;
+}
+
 Entered RemoteMemory::copy(Address to, const std::byte* from, std::uint64_t bytes) const noexcept {
   uffdio_copy argument{};
   argument.dst = to;

@@ -60,6 +60,13 @@ class RemoteMemory {
   // Messages that wait; 0: none.
   [[nodiscard]] std::size_t read(std::span<uffd_msg> messages) const noexcept;
 
+  // The memory of a process that is known by its descriptor only, which stays the caller's.
+  struct Other {
+    int userfault;
+    // Whether the page lies in a mapping that is registered there.
+    [[nodiscard]] bool has(Address page) const noexcept;
+  };
+
   // The runs of [range) that stand in memory, zero pages apart, in address order. False: they
   // cannot be told.
   [[nodiscard]] bool present(Range range, std::vector<Range>& runs) const noexcept;

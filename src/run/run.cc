@@ -1,6 +1,7 @@
 // The guardian: starts the pager, passes signals on, and outlives both pager and program.
 #include "run/run.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -121,6 +122,14 @@ int check_report(const std::string& path) {
   return kExitUsage;
 }
 
+// What is printed must not land in a file that took the number of a stream which is closed. The
+// program finds it closed, as it would.
+void occupy_standard_streams() {
+  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
+    if (::fcntl(stream, F_GETFD) < 0) ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  }
+}
+
 int check_environment(const RunOptions& options) {
   if (options.command.empty()) {
     return refuse(kExitUsage, "no program", "name one after --");
@@ -137,6 +146,7 @@ int check_environment(const RunOptions& options) {
 }  // namespace
 
 int run(const RunOptions& options) {
+  occupy_standard_streams();
   if (const int refused = check_environment(options); refused != 0) return refused;
   void* const memory = ::mmap(nullptr, sizeof(SharedOutcome), PROT_READ | PROT_WRITE,
                               MAP_SHARED | MAP_ANONYMOUS, -1, 0);
