@@ -153,6 +153,7 @@ class Client {
   void drop_slot(SlotIndex slot) noexcept;
   void store_for_fork();
   void copy_state_to(Client& child);
+  void disinherit(Client& child);
 
   // --- client_faults.cc ---
   void serve_pending();

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "run/client.h"
+#include "run/process_files.h"
 #include "run/registry.h"
 
 namespace holdfast::run {
@@ -206,7 +207,7 @@ void Client::store_for_fork() {
     const std::byte* const content = buffer.content(entry.place());
     swap::StoreItem item{.page = content, .hash = base::hash_page(content)};
     parts_.swap.store(std::span(&item, 1), page::Priority::reclaim);
-    if (item.slot.is_none()) return fail("a fork shares memory that no swap tier has room for");
+    if (item.slot.is_none()) return fail("swap is full, and a fork shares what must leave");
     drop_slot(buffer.slots[entry.place()]);
     buffer.slots[entry.place()] = SlotIndex();
     buffer.pages[entry.place()] = EvictionBuffer::kNoPage;
@@ -236,6 +237,17 @@ void Client::copy_state_to(Client& child) {
   child.shares_pages_ = true;
 }
 
+// What the program had the kernel not give to its children is not there to come back.
+void Client::disinherit(Client& child) {
+  if (ranges_.empty()) return;
+  for (const Uninherited& each : uninherited_mappings(pid())) {
+    child.table_.for_each(
+        each.range.start >> kPageShift, each.range.end >> kPageShift,
+        [&](std::uint64_t page, Entry& entry) { child.forget(page, entry, Entry()); });
+    if (each.is_absent) child.remove_range(each.range);
+  }
+}
+
 // The child's memory is as this one's at the moment of the fork, which is now: nothing has entered
 // or left in between. The child does not run yet.
 void Client::on_fork(int userfault) {
@@ -244,6 +256,7 @@ void Client::on_fork(int userfault) {
   auto child = std::make_unique<Client>(parts_, userfault);
   store_for_fork();
   copy_state_to(*child);
+  disinherit(*child);
   Client& started = *child;
   parts_.registry.add(std::move(child));
   if (!started.start()) fail("no thread for the pager of a fork's child");

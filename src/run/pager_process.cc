@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 #include "run/process_files.h"
 #include "run/program.h"
@@ -140,8 +141,9 @@ void PagerProcess::watch() {
 void PagerProcess::give_up(void* context, const char* why) noexcept {
   auto& self = *static_cast<PagerProcess*>(context);
   if (self.gave_up_.exchange(true)) return;
-  self.end_with(std::strcmp(why, "swap is full") == 0 ? kExitSwapFull : kExitPagerFailed,
-                std::string(why) + ": the program was ended");
+  self.end_with(
+      std::string_view(why).starts_with("swap is full") ? kExitSwapFull : kExitPagerFailed,
+      std::string(why) + ": the program was ended");
   for (const int pid : descendants(::getpid())) ::kill(pid, SIGKILL);
 }
 

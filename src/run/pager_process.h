@@ -48,11 +48,11 @@ class PagerProcess {
   const int guardian_;
   sys::Machine& machine_;
   Counters counters_;
-  Registry registry_;
   std::unique_ptr<Budget> budget_;
   std::unique_ptr<swap::Swap> swap_;
   std::unique_ptr<EvictionBuffers> buffers_;
   std::unique_ptr<Parts> parts_;
+  Registry registry_;  // of clients that use all of the above, up to their end
   std::optional<Evictor> evictor_;
   std::optional<Registrar> registrar_;
   std::optional<Balancer> balancer_;

@@ -184,6 +184,30 @@ ManageableMappings manageable_mappings(int pid) {
   return mappings;
 }
 
+std::vector<Uninherited> uninherited_mappings(int pid) {
+  constexpr std::string_view kFlags = "VmFlags:";
+  std::vector<Uninherited> found;
+  const std::string text = contents(path_of(pid, "smaps"));
+  std::string_view rest = text;
+  Range range;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.starts_with(kFlags)) {
+      const bool is_absent = line.find(" dc") != std::string_view::npos;
+      const bool is_wiped = line.find(" wf") != std::string_view::npos;
+      if (is_absent || is_wiped) found.push_back({.range = range, .is_absent = is_absent});
+    } else if (line.find(':') >
+               line.find(' ')) {  // a mapping; what is told of it has its colon first
+      range.start = hexadecimal(line);
+      if (!line.empty()) line.remove_prefix(1);
+      range.end = hexadecimal(line);
+    }
+  }
+  return found;
+}
+
 std::vector<Address> thread_pages(int pid) {
   constexpr Address kAround = 256;  // the thread's id stands this close to its robust list
   std::vector<Address> pages;

@@ -1,16 +1,18 @@
-// Whoever is killed, nobody is left and no wrong byte was read.
+// Whoever is killed, nobody is left, no swap is left, and no wrong byte was read.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <fstream>
+#include <cerrno>
 #include <random>
-#include <sstream>
 
+#include "run/execution.h"
+#include "run/private_disk.h"
 #include "run/process_files.h"
 #include "run/run.h"
 #include "run/support.h"
+#include "support/seed.h"
 #include "support/temp_directory.h"
 
 namespace holdfast::run::test {
@@ -20,45 +22,48 @@ enum class Victim { guardian, pager, program };
 
 class Kill : public Run {
  protected:
-  // A run of the byte-checking program that is a child of ours; its process id.
-  pid_t begin(unsigned seed) {
-    output_ = directory_.file("output");
-    const std::string program = bin("run_storm");
-    const std::string command = bin("holdfast");
-    const std::string number = std::to_string(seed);
-    const pid_t guardian = ::fork();
-    if (guardian != 0) return guardian;
-    if (std::freopen(output_.c_str(), "w", stdout) == nullptr) ::_exit(1);
-    ::dup2(1, 2);
-    ::execl(command.c_str(), command.c_str(), "run", "--quiet", "--memory", "24M", "--",
-            program.c_str(), number.c_str(), "2", "1000000", "64", "forks", nullptr);
-    ::_exit(127);
+  void SetUp() override {
+    Run::SetUp();
+    // Whoever loses its parent becomes a child of ours: so we see whether anybody is left.
+    ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+  }
+  // Whatever a test finds, its run does not outlive it.
+  void TearDown() override {
+    for (const int pid : descendants(::getpid())) ::kill(pid, SIGKILL);
+    await_all();
   }
 
-  // Whatever a test finds, its run does not outlive it. A guardian that has been waited for is
-  // gone.
-  struct Ended {
-    pid_t guardian;
-    ~Ended() {
-      if (::waitpid(guardian, nullptr, WNOHANG) != 0) return;
-      ::kill(guardian, SIGKILL);
-      ::waitpid(guardian, nullptr, 0);
+  // Ends when there is nobody left to wait for; if there always is, the test hangs, and fails.
+  static void await_all() {
+    while (::waitpid(-1, nullptr, 0) > 0 || errno == EINTR) {
     }
-  };
+  }
 
-  // The only child of a process, as soon as there is one. It exits if the process ends before.
+  // A run of the byte-checking program, which would take for ever.
+  [[nodiscard]] pid_t begin(std::uint64_t seed, const std::vector<std::string>& flags) const {
+    std::vector<std::string> command{bin("holdfast"), "run", "--quiet", "--memory", "24M"};
+    command.insert(command.end(), flags.begin(), flags.end());
+    for (const std::string& each :
+         {std::string("--"), bin("run_storm"), std::to_string(seed), std::string("2"),
+          std::string("1000000"), std::string("64"), std::string("forks")}) {
+      command.push_back(each);
+    }
+    return start(command, directory_.path());
+  }
+
+  // The only child of a process, as soon as there is one; 0: the process has ended before.
   static pid_t child_of(pid_t parent) {
     for (;;) {
       const std::vector<int> below = descendants(parent);
       if (!below.empty()) return below.front();
-      if (program_of(parent).empty()) return 0;  // it has ended
+      if (program_of(parent).empty()) return 0;
     }
   }
 
-  void strike(Victim victim, unsigned seed) {
-    std::mt19937 chance(seed);
-    const pid_t guardian = begin(seed);
-    const Ended ended{guardian};
+  void strike(Victim victim, std::uint64_t seed, const std::vector<std::string>& flags = {}) {
+    HF_SEED_TRACE(seed);
+    std::mt19937_64 chance(seed);
+    const pid_t guardian = begin(seed % 1000000, flags);
     const pid_t pager = child_of(guardian);
     const pid_t program = pager == 0 ? 0 : child_of(pager);
     ASSERT_NE(program, 0);
@@ -66,46 +71,60 @@ class Kill : public Run {
     const std::uint64_t mark = 1 + chance() % 12000;  // more than half: never reached
     std::uint64_t looks = chance() % 30000;
     while (resident_pages(program) < mark && looks > 0) --looks;
-    const std::vector<int> before = descendants(guardian);
     ::kill(victim == Victim::guardian ? guardian
            : victim == Victim::pager  ? pager
                                       : program,
            SIGKILL);
-    int status = 0;
-    ASSERT_EQ(::waitpid(guardian, &status, 0), guardian);
+    const Execution run = await(guardian, directory_.path());
+    EXPECT_EQ(run.output.find("WRONG"), std::string::npos) << run.output;
+    if (victim == Victim::guardian) return await_all();  // the pager sees to it
+    EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "somebody is left behind";
     if (victim == Victim::pager) {
-      EXPECT_EQ(WEXITSTATUS(status), kExitPagerFailed);
+      EXPECT_TRUE(WIFEXITED(run.status) && WEXITSTATUS(run.status) == kExitPagerFailed)
+          << run.status << run.output << run.error;
+    } else {
+      EXPECT_TRUE(WIFSIGNALED(run.status) && WTERMSIG(run.status) == SIGKILL) << run.status;
     }
-    if (victim == Victim::program) {
-      EXPECT_TRUE(WIFSIGNALED(status));
-    }
-    for (const int each : before) await_end(each);
-    std::ifstream file(output_);
-    std::stringstream text;
-    text << file.rdbuf();
-    EXPECT_EQ(text.str().find("WRONG"), std::string::npos) << "seed " << seed << text.str();
   }
-
-  // Ends when the process has; that it does is what is tested, and a test that hangs fails.
-  static void await_end(int pid) {
-    while (::kill(pid, 0) == 0 && !program_of(pid).empty()) ::sched_yield();
+  void strike_often(Victim victim, std::uint64_t usual,
+                    const std::vector<std::string>& flags = {}) {
+    const std::uint64_t seed = tests::test_seed();
+    const std::uint64_t times = tests::seed_count(usual);
+    for (std::uint64_t i = 0; i < times && !HasFailure(); ++i) strike(victim, seed + i, flags);
   }
 
   tests::TempDirectory directory_;
-  std::string output_;
 };
 
-TEST_F(Kill, of_the_pager_ends_the_program_before_a_wrong_byte) {
-  const unsigned seed = std::random_device()();
-  for (unsigned i = 0; i < 20; ++i) strike(Victim::pager, seed + i);
+TEST_F(Kill, of_the_pager_two_hundred_times_ends_the_program_before_a_wrong_byte) {
+  strike_often(Victim::pager, 200);
 }
-TEST_F(Kill, of_the_guardian_ends_pager_and_program) {
-  const unsigned seed = std::random_device()();
-  for (unsigned i = 0; i < 8; ++i) strike(Victim::guardian, seed + i);
-}
-TEST_F(Kill, of_the_program_ends_the_pager) {
-  const unsigned seed = std::random_device()();
-  for (unsigned i = 0; i < 8; ++i) strike(Victim::program, seed + i);
+TEST_F(Kill, of_the_guardian_ends_pager_and_program) { strike_often(Victim::guardian, 20); }
+TEST_F(Kill, of_the_program_ends_the_pager) { strike_often(Victim::program, 20); }
+
+TEST_F(Kill, of_anybody_leaves_no_swap) {
+  const PrivateDisk disk(std::uint64_t{512} << 20);
+  if (!disk.refused().empty()) GTEST_SKIP() << disk.refused();
+  const std::uint64_t before = disk.used();
+  std::uint64_t most = 0;
+  for (const Victim victim : {Victim::program, Victim::pager, Victim::guardian}) {
+    for (int i = 0; i < 4; ++i) {
+      const pid_t guardian = begin(17, {"--swap", "file:" + disk.path()});
+      const pid_t pager = child_of(guardian);
+      const pid_t program = pager == 0 ? 0 : child_of(pager);
+      ASSERT_NE(program, 0);
+      while (disk.used() < before + (16 << 20)) ASSERT_FALSE(program_of(program).empty());
+      most = std::max(most, disk.used());
+      ::kill(victim == Victim::guardian ? guardian
+             : victim == Victim::pager  ? pager
+                                        : program,
+             SIGKILL);
+      await_all();
+      // The kernel gives the file back when the last that had it open is gone, or soon after.
+      while (disk.used() != before) ::sched_yield();
+    }
+  }
+  EXPECT_GE(most, before + (16 << 20));
 }
 
 }  // namespace
