@@ -187,7 +187,7 @@ ManageableMappings manageable_mappings(int pid) {
 std::vector<Uninherited> uninherited_mappings(int pid) {
   constexpr std::string_view kFlags = "VmFlags:";
   std::vector<Uninherited> found;
-  const std::string text = contents(path_of(pid, "smaps"));
+  const std::string text = file_contents(path_of(pid, "smaps"));
   std::string_view rest = text;
   Range range;
   while (!rest.empty()) {
