@@ -130,6 +130,7 @@ void Client::clear_all() {
   const std::lock_guard lock(mutex_);
   table_.for_each(0, ~std::uint64_t{0} >> kPageShift,
                   [&](std::uint64_t page, Entry& entry) { forget(page, entry, Entry()); });
+  settle_arrivals();
   ranges_.clear();
   windows_.clear();
   in_queue_.clear();

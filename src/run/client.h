@@ -27,6 +27,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <unordered_set>
 #include <vector>
 
@@ -151,7 +152,12 @@ class Client {
   void on_unmap(Range range);
   void forget(std::uint64_t page, Entry& entry, Entry instead);
   void drop_slot(SlotIndex slot) noexcept;
-  void store_for_fork();
+  using Known = std::pair<std::uint64_t, Entry>;  // a page, and what is known of it
+  std::vector<Known> take_entries(Range range);
+  std::vector<Known> take_displaced(Range range, std::span<const Range> but);
+  void displace(Range range);
+  void settle_arrivals();
+  void store_buffered(Range range);
   void copy_state_to(Client& child);
   void disinherit(Client& child);
 
@@ -235,6 +241,7 @@ class Client {
   std::vector<Range> protected_;             // the shim's area
   Address beacon_ = 0;                       // its page that is touched to be heard
   std::vector<Range> arrivals_;              // what was moved there, while other events are to come
+  std::vector<Known> displaced_;             // what was known of those places
   bool managing_ = false;                    // its mappings have been looked at
   std::set<std::uint64_t> stack_tops_;       // pages: a new thread's own may be there
   Range main_stack_;                         // as far as it can be write-protected

@@ -46,7 +46,7 @@ void Client::drain() noexcept {
   for (const uffd_msg& event : events) apply(event);
   // The kernel refuses this while an event is still to come.
   const Range beacon{beacon_, beacon_ + kPageSize};
-  if (!arrivals_.empty() && memory_.protect(beacon, false) != EAGAIN) arrivals_.clear();
+  if (!arrivals_.empty() && memory_.protect(beacon, false) != EAGAIN) settle_arrivals();
 }
 
 // Events of several threads, the newest first, for so the kernel hands them out.
@@ -166,29 +166,74 @@ void Client::on_remove(Range range) {
   }
 }
 
+// No event is to come: what was moved stays, and nothing else was where it is.
+void Client::settle_arrivals() {
+  arrivals_.clear();
+  for (const auto& [page, entry] : displaced_) {
+    if (entry.has_slot()) drop_slot(entry.slot());
+  }
+  displaced_.clear();
+}
+
+std::vector<Client::Known> Client::take_entries(Range range) {
+  std::vector<Known> taken;
+  table_.for_each(range.start >> kPageShift, range.end >> kPageShift,
+                  [&](std::uint64_t page, Entry& entry) {
+                    taken.emplace_back(page, entry);
+                    table_.replace(entry, Entry());
+                  });
+  return taken;
+}
+
+// Of the range, but for those parts of it.
+std::vector<Client::Known> Client::take_displaced(Range range, std::span<const Range> but) {
+  const auto holds = [](const Range& part, Address address) {
+    return address >= part.start && address < part.end;
+  };
+  std::vector<Known> taken;
+  std::erase_if(displaced_, [&](const Known& known) {
+    const Address address = known.first << kPageShift;
+    if (!holds(range, address)) return false;
+    for (const Range& part : but) {
+      if (holds(part, address)) return false;
+    }
+    taken.push_back(known);
+    return true;
+  });
+  return taken;
+}
+
+// What is known of pages whose place something else has taken: they have left it, or are gone, and
+// the event that tells which is still to come.
+void Client::displace(Range range) {
+  store_buffered(range);
+  for (const Known& known : take_entries(range)) {
+    if (known.second.is_out() || known.second.has_slot()) displaced_.push_back(known);
+  }
+}
+
 // The pages have moved, and so does what is known of them. Where they were is unmapped, and told as
 // such, or stands there empty (MREMAP_DONTUNMAP) and is found again by the next scan.
 void Client::on_remap(Range from, Address to) {
-  const std::uint64_t first = from.start >> kPageShift;
-  const std::uint64_t last = from.end >> kPageShift;
-  std::vector<std::pair<std::uint64_t, Entry>> moved;
-  table_.for_each(first, last, [&](std::uint64_t page, Entry& entry) {
-    moved.emplace_back(page - first, entry);
-    table_.replace(entry, Entry());
-  });
-  arrivals_.push_back({to, to + from.bytes()});
-  const std::uint64_t start = to >> kPageShift;
-  table_.for_each(start, start + (last - first),
-                  [&](std::uint64_t page, Entry& entry) { forget(page, entry, Entry()); });
-  for (const auto& [offset, entry] : moved) {
-    table_.set(start + offset, entry);
-    if (entry.state() == EntryState::buffered) {
-      parts_.buffers[entry.buffer()].pages[entry.place()] = start + offset;
-    }
-  }
   bool was_managed = false;
   for (const auto& [begin, end] : ranges_) was_managed |= begin < from.end && end > from.start;
-  remove_range(from);
+  // A thread that is slow to tell may have been overtaken by what has moved there since.
+  const std::vector<Range> parts = without_arrivals(from);
+  std::vector<Known> moved = take_displaced(from, parts);
+  for (const Range& part : parts) {
+    for (const Known& known : take_entries(part)) moved.push_back(known);
+    remove_range(part);
+  }
+  displace({to, to + from.bytes()});
+  arrivals_.push_back({to, to + from.bytes()});
+  const std::uint64_t first = from.start >> kPageShift;
+  const std::uint64_t start = to >> kPageShift;
+  for (const auto& [page, entry] : moved) {
+    table_.set(start + (page - first), entry);
+    if (entry.state() == EntryState::buffered) {
+      parts_.buffers[entry.buffer()].pages[entry.place()] = start + (page - first);
+    }
+  }
   if (!was_managed) return;
   add_range({to, to + from.bytes()});
   queue_range({to, to + from.bytes()});
@@ -196,12 +241,13 @@ void Client::on_remap(Range from, Address to) {
 
 // --- fork ---
 
-// Content that stands in a buffer cannot be shared; a slot can. What no tier takes goes back in.
-void Client::store_for_fork() {
-  std::vector<std::pair<std::uint64_t, Entry>> buffered;
-  table_.for_each(0, ~std::uint64_t{0} >> kPageShift, [&](std::uint64_t page, Entry& entry) {
-    if (entry.state() == EntryState::buffered) buffered.emplace_back(page, entry);
-  });
+// Content that stands in a buffer cannot be shared, nor kept apart; a slot can.
+void Client::store_buffered(Range range) {
+  std::vector<Known> buffered;
+  table_.for_each(range.start >> kPageShift, range.end >> kPageShift,
+                  [&](std::uint64_t page, Entry& entry) {
+                    if (entry.state() == EntryState::buffered) buffered.emplace_back(page, entry);
+                  });
   for (const auto& [page, entry] : buffered) {
     EvictionBuffer& buffer = parts_.buffers[entry.buffer()];
     const std::byte* const content = buffer.content(entry.place());
@@ -254,7 +300,7 @@ void Client::on_fork(int userfault) {
   Counters::add(parts_.counters.forks);
   shares_pages_ = true;
   auto child = std::make_unique<Client>(parts_, userfault);
-  store_for_fork();
+  store_buffered({0, ~Address{0}});
   copy_state_to(*child);
   disinherit(*child);
   Client& started = *child;

@@ -78,7 +78,7 @@ void Client::find_leaving(std::uint64_t window, bool holes, std::vector<Range>& 
     if (is_present[page - first]) {
       stays[page - first] = true;
     } else {
-      entry = Entry();
+      table_.replace(entry, Entry());
     }
   });
   // With holes: one stretch of each mapping from the first page that is there to the last, but for
@@ -204,9 +204,12 @@ std::uint32_t Client::collect(EvictionBuffer& buffer, std::uint64_t window, cons
   if (answer.error == EINVAL) exact_.insert(window);
   if (answer.error != 0 || (busy > 0 && !unshares(window, busy)))
     queue_window(window);  // another time
-  if (!known || memory_.read_out(pieces) != 0) {
+  const int error = known ? RemoteMemory::read_out(helper_.thread(), pieces) : EFAULT;
+  if (error != 0) {
     buffer.release();
-    if (memory_.alive()) fail("what has left a program cannot be read");
+    // The helper ends with the program, and not before: then nobody will miss the pages.
+    if (error == ESRCH) closing_ = true;
+    if (error != ESRCH && memory_.alive()) fail("what has left a program cannot be read");
     return 0;
   }
   for (std::uint32_t i = 0; i < kWindowPages; ++i) {

@@ -132,7 +132,7 @@ bool RemoteMemory::present(Range range, std::vector<Range>& runs) const noexcept
   return true;
 }
 
-int RemoteMemory::read_out(std::span<const Piece> pieces) const noexcept {
+int RemoteMemory::read_out(int thread, std::span<const Piece> pieces) noexcept {
   constexpr std::size_t kAtOnce = 256;
   std::array<iovec, kAtOnce> here;
   std::array<iovec, kAtOnce> there;
@@ -144,7 +144,7 @@ int RemoteMemory::read_out(std::span<const Piece> pieces) const noexcept {
       there[i] = {.iov_base = reinterpret_cast<void*>(pieces[i].from), .iov_len = pieces[i].bytes};
       bytes += pieces[i].bytes;
     }
-    const ssize_t got = ::process_vm_readv(pid_, here.data(), count, there.data(), count, 0);
+    const ssize_t got = ::process_vm_readv(thread, here.data(), count, there.data(), count, 0);
     if (got < 0) return errno;
     if (static_cast<std::uint64_t>(got) != bytes) return EFAULT;
     pieces = pieces.subspan(count);

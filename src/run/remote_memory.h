@@ -76,8 +76,9 @@ class RemoteMemory {
     std::byte* to;
     std::uint64_t bytes;
   };
-  // Reads them all; errno (EFAULT: less than all of it was there).
-  int read_out(std::span<const Piece> pieces) const noexcept;
+  // Reads them all, as the memory of that thread, for a process whose first thread has ended has
+  // none; errno (EFAULT: less than all of it was there; ESRCH: the thread has ended).
+  static int read_out(int thread, std::span<const Piece> pieces) noexcept;
 
  private:
   int userfault_;

@@ -49,9 +49,9 @@ TEST_F(Limits, mappings_side_by_side_are_moved_in_one_call_at_any_time) {
 }
 
 TEST_F(Limits, closed_streams_stay_closed_and_nothing_of_ours_takes_their_place) {
-  const auto result = shell(bin("holdfast") +
-                            " run --memory 64M -- sh -c 'test -e /proc/$$/fd/2 && echo open || "
-                            "echo closed' 2>&-");
+  const auto result = shell(
+      "( " + bin("holdfast") +
+      " run --memory 64M -- sh -c 'test -e /proc/$$/fd/2 && echo open || echo closed' 2>&- )");
   EXPECT_EQ(result.status, 0);
   EXPECT_EQ(result.output, "closed\n");
 }
