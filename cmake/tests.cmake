@@ -77,7 +77,8 @@ function(holdfast_test_folder folder)
   add_executable(${target} ${sources})
   holdfast_test_needs(${folder} needs)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests ${CMAKE_SOURCE_DIR})
-  target_compile_definitions(${target} PRIVATE HOLDFAST_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
+  target_compile_definitions(${target} PRIVATE HOLDFAST_BIN_DIR="${CMAKE_BINARY_DIR}/bin"
+                                               HOLDFAST_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(${target} PRIVATE ${needs} GTest::gtest GTest::gtest_main)
   # They run the programs too.
   if(folder MATCHES "^(cli|examples|bench)$")
