@@ -46,11 +46,11 @@ class PagerProcess {
   const int guardian_;
   sys::Machine& machine_;
   Counters counters_;
-  Registry registry_;
   std::unique_ptr<Budget> budget_;
   std::unique_ptr<swap::Swap> swap_;
   std::unique_ptr<EvictionBuffers> buffers_;
   std::unique_ptr<Parts> parts_;
+  Registry registry_;  // its clients' threads use all of the above until they have ended
   std::optional<Evictor> evictor_;
   std::optional<Registrar> registrar_;
   std::optional<Balancer> balancer_;
