@@ -52,7 +52,7 @@ class PagerProcess {
   std::unique_ptr<swap::Swap> swap_;
   std::unique_ptr<EvictionBuffers> buffers_;
   std::unique_ptr<Parts> parts_;
-  Registry registry_;  // of clients that use all of the above, up to their end
+  Registry registry_;  // its clients' threads use all of the above until they have ended
   std::optional<Evictor> evictor_;
   std::optional<Registrar> registrar_;
   std::optional<Balancer> balancer_;
