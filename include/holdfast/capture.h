@@ -49,7 +49,7 @@ struct CaptureFormat {
   std::uint64_t frame_bytes = 0;
   std::uint32_t width = 0, height = 0;                     // pixels; 0: not known
   std::uint32_t rate_numerator = 0, rate_denominator = 0;  // frames a second; 0: not known
-  std::string layout;                                      // of Y4M: "420jpeg"; else empty
+  std::string layout;      // of Y4M: "420jpeg"; of another device: its pixel format, "YUYV"
   std::string y4m_header;  // the source's first line, without its end; empty: a raw source
 };
 
@@ -64,7 +64,7 @@ enum class WhenFull : std::uint8_t {
 struct CaptureOptions {
   std::uint64_t frame_bytes = 0;  // of a raw source; of Y4M: 0, it says so itself
   WhenFull when_full = WhenFull::automatic;
-  std::uint32_t buffers_max = 64;                  // queued and not dequeued: 1 to 4096
+  std::uint32_t buffers_max = 64;                  // queued and not dequeued: 1 to kBuffersMax
   std::uint64_t open_timeout_ns = 10'000'000'000;  // for the connection, and for a Y4M header
   std::uint64_t stall_timeout_ns = 0;              // no byte for so long ends the stream; 0: never
   std::uint64_t close_grace_ns = 200'000'000;      // close() lets a transfer go on so long, then
@@ -97,14 +97,20 @@ struct CaptureStats {
 class Capture {
  public:
   static constexpr std::uint64_t kFrameBytesMax = std::uint64_t{1} << 29;
+  static constexpr std::uint32_t kBuffersMax = 4096;
 
   // Opens a source and reads its format:
   //   PATH or -         a file, FIFO or standard input: Y4M, or raw with options.frame_bytes
   //   tcp://HOST:PORT   connects; tcp://HOST:PORT?listen waits for a connection
   //   udp://HOST:PORT   datagrams that come to this address, raw; a datagram that is shorter than
   //                     those before it ends its frame
+  //   /dev/videoN       a Video4Linux device that transfers into its user's memory, in the format
+  //                     that is set; it never waits. A buffer stays pinned after it has been
+  //                     dequeued, until another has taken its number at the driver (of which there
+  //                     are at most 32) or the Capture is closed: the driver keeps its pages
   // Errors: invalid_argument (the source's name, its header, options), not_found, permission,
-  // timed_out, system (the network's), interrupt_context.
+  // timed_out, system (the network's), unsupported (a device that cannot do this), busy,
+  // interrupt_context.
   [[nodiscard]] HF_TASK_ONLY static Expected<std::unique_ptr<Capture>> open(
       Engine& engine, const std::string& source, const CaptureOptions& options = {});
 
@@ -114,14 +120,15 @@ class Capture {
   [[nodiscard]] HF_ANY_CONTEXT virtual const CaptureFormat& format() const noexcept = 0;
 
   // Pins a buffer of frame_bytes at least and queues it: frames go to buffers in the order in which
-  // these were queued. Errors: invalid_argument (too small), would_block (limit: buffers_max; or
-  // closed), those of Engine::pin. Nothing is queued then.
+  // these were queued. Errors: invalid_argument (too small), would_block (limit: buffers_max),
+  // busy (closed), those of Engine::pin. Nothing is queued then.
   HF_TASK_ONLY virtual Expected<void> queue(std::span<std::byte> buffer, std::uint64_t cookie) = 0;
-  // The next frame; its buffer is the caller's again, and unpinned. Waits at most timeout_ns (0:
-  // without limit): timed_out. Nothing: the stream has ended, and every frame has been dequeued.
-  // Errors: what ended the stream, once all frames before have been dequeued (system: a reset
-  // connection; timed_out with `what` stall_timeout_ns; corrupted: its geometry changed, or it is
-  // no Y4M any more); busy (not streaming, so none would come); interrupt_context.
+  // The next frame; its buffer is the caller's again, and unpinned (but see /dev/videoN). Waits at
+  // most timeout_ns (0: without limit): timed_out. Nothing: the stream has ended, and every frame
+  // has been dequeued. Errors: what ended the stream, once all frames before have been dequeued
+  // (system: a reset connection; timed_out with `what` stall_timeout_ns; corrupted: its geometry
+  // changed, or it is no Y4M any more); busy (not streaming, so none would come);
+  // interrupt_context.
   [[nodiscard]] HF_TASK_ONLY virtual Expected<std::optional<CapturedFrame>> dequeue(
       std::uint64_t timeout_ns = 0) = 0;
 

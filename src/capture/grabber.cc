@@ -4,10 +4,11 @@
 #include <array>
 #include <utility>
 
+#include "capture/refusals.h"
+
 namespace holdfast::capture {
 namespace {
 
-constexpr std::uint32_t kBuffersMost = 4096;
 constexpr std::uint32_t kQueueLimit = 4;           // one transfer, and what is being let go
 constexpr std::uint64_t kAskAgainNs = 10'000'000;  // a transfer that is to be cancelled
 
@@ -32,9 +33,7 @@ Expected<std::unique_ptr<Grabber>> Grabber::create(sys::Machine& machine, Engine
                                                    sys::Stream stream,
                                                    const CaptureOptions& options) {
   TRY_VOID(sync::check_task_context("open a capture"));
-  if (options.buffers_max == 0 || options.buffers_max > kBuffersMost) {
-    return bad_option("buffers_max", options.buffers_max, kBuffersMost, "give 1 to 4096");
-  }
+  TRY_VOID(check_options(options));
   std::unique_ptr<Grabber> grabber(new Grabber(machine, engine, std::move(stream), options));
   grabber->aio_ = TRY(aio::create_on(
       machine, engine, {.backend = options.backend, .queue_limit = kQueueLimit, .threads = 1}));
@@ -104,15 +103,7 @@ Expected<std::uint64_t> Grabber::read_now(std::span<char> to, std::uint64_t dead
 
 Expected<void> Grabber::queue(std::span<std::byte> buffer, std::uint64_t cookie) {
   TRY_VOID(sync::check_task_context("queue a buffer"));
-  if (buffer.size() < format_.frame_bytes) {
-    return fail({.code = Errc::invalid_argument,
-                 .doing = "queue a buffer",
-                 .what = "bytes of the buffer",
-                 .value = buffer.size(),
-                 .limit = format_.frame_bytes,
-                 .remedy = "give one for a whole frame"});
-  }
-  buffer = buffer.first(format_.frame_bytes);
+  buffer = TRY(whole_frame(buffer, format_));
   Loan loan{.memory = buffer, .cookie = cookie, .pin = {}};
   if (engine_.owns(buffer.data())) {
     loan.pin = TRY(engine_.pin(buffer.data(), buffer.size(), Access::write, options_.account));
@@ -121,14 +112,8 @@ Expected<void> Grabber::queue(std::span<std::byte> buffer, std::uint64_t cookie)
   {
     sync::MutexGuard guard(mutex_);
     const std::uint64_t there = empty_.size() + filled_.size();
-    if (closed_ || there >= options_.buffers_max) {
-      return fail({.code = Errc::would_block,
-                   .doing = "queue a buffer",
-                   .what = closed_ ? "the capture is closed" : "buffers queued",
-                   .value = there,
-                   .limit = options_.buffers_max,
-                   .remedy = closed_ ? "open it again" : "dequeue frames first"});
-    }
+    if (closed_) return fail(capture_is_closed("queue a buffer"));
+    if (there >= options_.buffers_max) return fail(too_many_queued(there, options_.buffers_max));
     empty_.push_back(std::move(loan));
     pump = std::exchange(waiting_, {});
   }
@@ -152,20 +137,12 @@ Expected<std::optional<CapturedFrame>> Grabber::dequeue(std::uint64_t timeout_ns
       if (state_ == State::ended && error_) return fail(*error_);
       if (state_ == State::ended) return std::nullopt;
       if (state_ == State::stopped) {
-        return fail({.code = Errc::busy,
-                     .doing = "dequeue a frame",
-                     .what = closed_ ? "the capture is closed" : "the stream is off",
-                     .remedy = "call stream_on first"});
+        return fail(closed_ ? capture_is_closed("dequeue a frame") : stream_is_off());
       }
     }
     const std::uint64_t waited = machine_.now_ns() - begun;
     if (timeout_ns != 0 && waited >= timeout_ns) {
-      return fail({.code = Errc::timed_out,
-                   .doing = "dequeue a frame",
-                   .what = "timeout_ns",
-                   .value = waited,
-                   .limit = timeout_ns,
-                   .remedy = "wait longer, or look after the source"});
+      return fail(dequeue_timed_out(waited, timeout_ns));
     }
     sync::parking().wait(events_, seen, timeout_ns == 0 ? 0 : timeout_ns - waited);
   }
@@ -175,11 +152,12 @@ Expected<void> Grabber::stream_on() {
   TRY_VOID(sync::check_task_context("start a stream"));
   {
     sync::MutexGuard guard(mutex_);
-    if (closed_ || state_ == State::stopping) {
+    if (closed_) return fail(capture_is_closed("start a stream"));
+    if (state_ == State::stopping) {
       return fail({.code = Errc::busy,
                    .doing = "start a stream",
-                   .what = closed_ ? "the capture is closed" : "it is being stopped",
-                   .remedy = "open it again"});
+                   .what = "it is being stopped",
+                   .remedy = "wait for that"});
     }
     if (state_ != State::stopped) return {};
     state_ = State::streaming;

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "capture/grabber.h"
+#include "capture/refusals.h"
 
 namespace holdfast::capture {
 
@@ -116,12 +117,7 @@ void Grabber::leave(const std::optional<Error>& error, bool ended) noexcept {
       current_.reset();
     }
     if (error && error->code == Errc::timed_out) {
-      error_ = Error{.code = Errc::timed_out,
-                     .doing = "read a frame",
-                     .what = "stall_timeout_ns",
-                     .value = options_.stall_timeout_ns,
-                     .limit = options_.stall_timeout_ns,
-                     .remedy = "look after the source"};
+      error_ = stalled(options_.stall_timeout_ns);
     } else if (error) {
       error_ = error;
     }

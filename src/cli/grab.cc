@@ -91,8 +91,8 @@ std::string summary(const RecorderStats& stats, double seconds, const std::strin
 
 void declare(CLI::App& app, GrabCommand& command) {
   app.add_option("SOURCE", command.source,
-                 "a file, FIFO or - (Y4M, or raw with --frame), tcp://HOST:PORT[?listen], or "
-                 "udp://HOST:PORT (raw)")
+                 "a file, FIFO or - (Y4M, or raw with --frame), tcp://HOST:PORT[?listen], "
+                 "udp://HOST:PORT (raw), or a video device (/dev/video0)")
       ->required();
   app.add_option("--out", command.out, "the recording: Y4M from Y4M, raw frames from raw ones")
       ->required();

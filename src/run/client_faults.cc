@@ -187,6 +187,7 @@ Client::Served Client::bring_content(const Fault& fault, std::uint32_t& room) {
   if (!load_gathered(count)) {
     count = 1;  // the one that is wanted must come; the others may yet
     if (!load_gathered(count)) {
+      parts_.machine.print_line(("holdfast: " + items_[0].error.message()).c_str());
       fail("a page cannot be read back from swap");
       return Served::done;
     }

@@ -338,6 +338,7 @@ Expected<void> Copier::arm(RegionRecord& region) {
   Expected<void> result;
   for (std::uint64_t leaf = 0; leaf < region.leaf_count() && result && !region.read_only; ++leaf) {
     if (region.leaves[leaf].load(std::memory_order_acquire) == 0) continue;
+    settle_if_pinned(region, leaf);  // the mark by which a copy would know goes here
     region.frozen.fetch_add(1, std::memory_order_seq_cst);
     if (freeze(region, leaf)) {
       result = copy_pinned(region, leaf, 0);

@@ -6,3 +6,4 @@
 #include "sys/machine.h"
 #include "sys/probe.h"
 #include "sys/streams.h"
+#include "sys/video_device.h"

@@ -290,6 +290,20 @@ TEST_P(Copies, an_armed_region_has_only_what_was_written_since_to_protect) {
   EXPECT_EQ(wrong_pages(region, 0, kPages, 3000), 0u);
 }
 
+TEST_P(Copies, what_was_written_under_a_pin_is_in_the_next_snapshot_though_the_region_was_armed) {
+  write_pages(region, 0, 4, 1000);
+  auto pin = engine->pin(region.data(), kPageSize, Access::write);
+  ASSERT_TRUE(pin) << pin.error().message();
+  const Snapshot before = snapshot(region);
+  pin->reset();
+  write_pages(region, 0, 1, 2000);  // without a fault: the page stayed writable
+  ASSERT_TRUE(engine->arm(region));
+  const Snapshot after = snapshot(region);
+  EXPECT_EQ(wrong_by_read(before, 0, 4, 1000), 0u);
+  EXPECT_EQ(wrong_by_read(after, 0, 1, 2000), 0u);
+  EXPECT_EQ(wrong_by_read(after, 1, 4, 1000), 0u);
+}
+
 TEST_P(Copies, freed_and_cut_off_pages_read_as_zeros_here_and_stay_in_the_copies) {
   write_pages(region, 0, kPages, 1000);
   Region child = clone(region);
