@@ -28,7 +28,7 @@ class Limits : public Run {
   // Whoever shares the machine's CPUs can keep the pager from looking for a while. What these
   // programs take without asking is three times the budget and more: not held, they would be over
   // it by nearly as much.
-  static constexpr std::uint64_t kMost = std::uint64_t{kBudgetMib} << 20 >> 2;
+  static constexpr std::uint64_t kMost = std::uint64_t{kBudgetMib} << 20;
 
  private:
   tests::TempDirectory directory_;
