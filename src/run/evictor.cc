@@ -1,6 +1,8 @@
 #include "run/evictor.h"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 namespace holdfast::run {
 namespace {
@@ -79,10 +81,14 @@ void Evictor::make_room() {
 }
 
 Evictor::Taken Evictor::take_out_one() {
-  std::vector<Registry::Use> clients = registry_.all();
-  std::ranges::sort(clients, std::greater<>(),
-                    [](const Registry::Use& use) { return use->windows_queued(); });
-  for (Registry::Use& client : clients) {
+  // The most first. How many they have changes meanwhile, which a sort must not see.
+  std::vector<std::pair<std::uint64_t, Registry::Use>> clients;
+  for (Registry::Use& client : registry_.all()) {
+    const std::uint64_t queued = client->windows_queued();
+    clients.emplace_back(queued, std::move(client));
+  }
+  std::ranges::sort(clients, std::greater<>(), &decltype(clients)::value_type::first);
+  for (auto& [queued, client] : clients) {
     EvictionBuffer* const buffer = free_buffer();
     if (buffer == nullptr) return Taken::nothing;
     if (take_out_of(client, *buffer) == Taken::pages) return Taken::pages;
