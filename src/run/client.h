@@ -159,7 +159,7 @@ class Client {
   void settle_arrivals();
   void store_buffered(Range range);
   void copy_state_to(Client& child);
-  void disinherit(Client& child);
+  bool settle_inheritance();
 
   // --- client_faults.cc ---
   void serve_pending();
@@ -181,7 +181,7 @@ class Client {
   [[nodiscard]] bool is_managed(Range range) const;
   // Where the mapping at `at` ended when that was last looked at; far away: none is known.
   [[nodiscard]] Address mapping_end(Address at) const noexcept;
-  [[nodiscard]] bool is_mapped(Range range) const;
+  [[nodiscard]] bool is_registered(Range range) const;
   [[nodiscard]] std::vector<Range> without_arrivals(Range range) const;
   void add_range(Range range);
   void remove_range(Range range);
@@ -243,12 +243,13 @@ class Client {
   std::vector<Range> arrivals_;              // what was moved there, while other events are to come
   std::vector<Known> displaced_;             // what was known of those places
   bool managing_ = false;                    // its mappings have been looked at
-  std::set<std::uint64_t> stack_tops_;       // pages: a new thread's own may be there
-  Range main_stack_;                         // as far as it can be write-protected
-  bool holds_all_ = false;                   // all of it was write-protected
-  bool shares_pages_ = false;                // there has been a fork: pages may be another's too
-  std::atomic<bool> closing_{false};   // its helper has gone: it ends, or becomes another program
-  EvictionBuffer* leaving_ = nullptr;  // what the helper moves now goes there
+  bool inherits_ = false;  // the table is its parent's; what of that is its own, nobody has seen
+  std::set<std::uint64_t> stack_tops_;  // pages: a new thread's own may be there
+  Range main_stack_;                    // as far as it can be write-protected
+  bool holds_all_ = false;              // all of it was write-protected
+  bool shares_pages_ = false;           // there has been a fork: pages may be another's too
+  std::atomic<bool> closing_{false};    // its helper has gone: it ends, or becomes another program
+  EvictionBuffer* leaving_ = nullptr;   // what the helper moves now goes there
   std::optional<Busy> busy_;
   static constexpr std::uint64_t kNoWindow = ~std::uint64_t{0};
   std::uint64_t unshared_ = kNoWindow;  // the window that was put in front for that

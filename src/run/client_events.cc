@@ -58,7 +58,7 @@ void Client::put_in_order(std::vector<uffd_msg>& events) const {
   for (std::size_t i = 0; i < events.size(); ++i) {
     for (std::size_t j = i + 1; j < events.size() && swaps > 0; ++j) {
       const Range both = common(occupied(events[i]), vacated(events[j]));
-      if (both.bytes() == 0 || !is_mapped(both)) continue;
+      if (both.bytes() == 0 || !is_registered(both)) continue;
       const auto at = events.begin();
       std::rotate(at + static_cast<std::ptrdiff_t>(i), at + static_cast<std::ptrdiff_t>(j),
                   at + static_cast<std::ptrdiff_t>(j) + 1);
@@ -276,6 +276,7 @@ void Client::copy_state_to(Client& child) {
   child.protected_ = protected_;
   child.beacon_ = beacon_;
   child.managing_ = managing_;
+  child.inherits_ = managing_;  // before that there is nothing
   child.stack_tops_ = stack_tops_;
   child.main_stack_ = main_stack_;
   child.held_.store(held_.load());
@@ -283,15 +284,35 @@ void Client::copy_state_to(Client& child) {
   child.shares_pages_ = true;
 }
 
-// What the program had the kernel not give to its children is not there to come back.
-void Client::disinherit(Client& child) {
-  if (ranges_.empty()) return;
-  for (const Uninherited& each : uninherited_mappings(pid())) {
-    child.table_.for_each(
-        each.range.start >> kPageShift, each.range.end >> kPageShift,
-        [&](std::uint64_t page, Entry& entry) { child.forget(page, entry, Entry()); });
-    if (each.is_absent) child.remove_range(each.range);
+// Some of what the parent's table says is not the child's: the program had the kernel not give it
+// to its children (MADV_WIPEONFORK, MADV_DONTFORK), or another thread had unmapped it before the
+// fork and told of it after. The parent may have been killed since, or have changed its mind. So
+// the child itself is looked at, as it stands at its first fault: it cannot have changed anything
+// yet.
+//
+// False: it cannot be looked at just now, and nothing may be served.
+bool Client::settle_inheritance() {
+  if (!inherits_) return true;
+  if (pid() == 0) return false;
+  const auto mappings = registered_mappings(pid());
+  if (!mappings) return false;
+  std::map<Address, Address> contents;  // start to end: what is as it was in the parent
+  std::map<Address, Address> ranges;
+  ranges.swap(ranges_);
+  for (const RegisteredMapping& mapping : *mappings) {
+    if (!mapping.is_wiped) contents[mapping.range.start] = mapping.range.end;
+    for (const auto& [start, end] : ranges) {
+      const Range both = common(mapping.range, {start, end});
+      if (both.bytes() > 0) add_range(both);
+    }
   }
+  table_.for_each(0, ~std::uint64_t{0} >> kPageShift, [&](std::uint64_t page, Entry& entry) {
+    const auto next = contents.upper_bound(page << kPageShift);
+    const bool has = next != contents.begin() && std::prev(next)->second > page << kPageShift;
+    if (!has) forget(page, entry, Entry());
+  });
+  inherits_ = false;
+  return true;
 }
 
 // The child's memory is as this one's at the moment of the fork, which is now: nothing has entered
@@ -302,7 +323,6 @@ void Client::on_fork(int userfault) {
   auto child = std::make_unique<Client>(parts_, userfault);
   store_buffered({0, ~Address{0}});
   copy_state_to(*child);
-  disinherit(*child);
   Client& started = *child;
   parts_.registry.add(std::move(child));
   if (!started.start()) fail("no thread for the pager of a fork's child");

@@ -68,6 +68,7 @@ void Client::follow(int thread) {
 
 // Called under the lock, with room for that many pages; what is used of it is taken off.
 Client::Served Client::serve(const Fault& fault, std::uint32_t& room) {
+  if (!settle_inheritance()) return Served::again;
   Counters::add(parts_.counters.faults);
   // The shim asks that the mappings be looked at.
   if (fault.page == beacon_ && managing_ && memory_.pid() != 0) look_at_mappings();

@@ -75,25 +75,26 @@ Address Client::mapping_end(Address at) const noexcept {
   return next == borders_.end() ? ~Address{0} : *next;
 }
 
-// Whether any of it is, now.
-bool Client::is_mapped(Range range) const {
-  return std::ranges::any_of(manageable_mappings(pid()).all, [&](const ManageableMapping& mapping) {
-    return mapping.range.start < range.end && mapping.range.end > range.start;
-  });
+// Whether any of it is, now. What is mapped anew where something was is not.
+bool Client::is_registered(Range range) const {
+  const auto mappings = registered_mappings(pid());
+  return mappings && std::ranges::any_of(*mappings, [&](const RegisteredMapping& mapping) {
+           return mapping.range.start < range.end && mapping.range.end > range.start;
+         });
 }
 
 std::vector<Range> Client::without_arrivals(Range range) const {
   std::vector<Range> stay;
   for (const Range& arrival : arrivals_) {
     const Range both{std::max(range.start, arrival.start), std::min(range.end, arrival.end)};
-    if (both.start < both.end && is_mapped(both)) stay.push_back(both);
+    if (both.start < both.end && is_registered(both)) stay.push_back(both);
   }
   return without(range, stay);
 }
 
 void Client::manage_mappings() {
   const std::lock_guard lock(mutex_);
-  look_at_mappings();
+  if (settle_inheritance()) look_at_mappings();
 }
 
 void Client::look_at_mappings() {

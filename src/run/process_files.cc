@@ -184,20 +184,22 @@ ManageableMappings manageable_mappings(int pid) {
   return mappings;
 }
 
-std::vector<Uninherited> uninherited_mappings(int pid) {
+std::optional<std::vector<RegisteredMapping>> registered_mappings(int pid) {
   constexpr std::string_view kFlags = "VmFlags:";
-  std::vector<Uninherited> found;
+  std::vector<RegisteredMapping> found;
   const std::string text = file_contents(path_of(pid, "smaps"));
+  if (text.empty()) return std::nullopt;
   std::string_view rest = text;
   Range range;
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());
     std::string_view line = rest.substr(0, end);
     rest.remove_prefix(std::min(end + 1, rest.size()));
+    const auto has = [&](std::string_view flag) {
+      return line.find(flag) != std::string_view::npos;
+    };
     if (line.starts_with(kFlags)) {
-      const bool is_absent = line.find(" dc") != std::string_view::npos;
-      const bool is_wiped = line.find(" wf") != std::string_view::npos;
-      if (is_absent || is_wiped) found.push_back({.range = range, .is_absent = is_absent});
+      if (has(" um") || has(" uw")) found.push_back({.range = range, .is_wiped = has(" wf")});
     } else if (line.find(':') >
                line.find(' ')) {  // a mapping; what is told of it has its colon first
       range.start = hexadecimal(line);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -58,14 +59,14 @@ struct ManageableMappings {
 };
 [[nodiscard]] ManageableMappings manageable_mappings(int pid);
 
-// A mapping that is not in the child of a fork what it is in its parent: it is empty there
-// (MADV_WIPEONFORK), or is not there at all (MADV_DONTFORK).
-struct Uninherited {
+// A mapping that is registered with a userfaultfd.
+struct RegisteredMapping {
   Range range;
-  bool is_absent = false;
+  bool is_wiped = false;  // empty in the child of a fork (MADV_WIPEONFORK), and so in this one
 };
-// About 30 ns a resident page.
-[[nodiscard]] std::vector<Uninherited> uninherited_mappings(int pid);
+// In address order; nothing: the process cannot be looked at, or has gone. About 30 ns a resident
+// page.
+[[nodiscard]] std::optional<std::vector<RegisteredMapping>> registered_mappings(int pid);
 
 // The pages that the kernel writes to when a thread ends, at a moment when it can wait for nobody:
 // thread ids and robust lists. Such a page must stay where it is. Sorted.
