@@ -157,7 +157,7 @@ class Client {
   std::vector<Known> take_displaced(Range range, std::span<const Range> but);
   void displace(Range range);
   void settle_arrivals();
-  void store_buffered(Range range);
+  bool store_buffered(Range range);
   void copy_state_to(Client& child);
   bool settle_inheritance();
 
@@ -244,6 +244,7 @@ class Client {
   std::vector<Known> displaced_;             // what was known of those places
   bool managing_ = false;                    // its mappings have been looked at
   bool inherits_ = false;  // the table is its parent's; what of that is its own, nobody has seen
+  bool lost_ = false;      // forked when swap was full: not served, for it is being ended
   std::set<std::uint64_t> stack_tops_;  // pages: a new thread's own may be there
   Range main_stack_;                    // as far as it can be write-protected
   bool holds_all_ = false;              // all of it was write-protected

@@ -206,7 +206,13 @@ std::vector<Client::Known> Client::take_displaced(Range range, std::span<const R
 // What is known of pages whose place something else has taken: they have left it, or are gone, and
 // the event that tells which is still to come.
 void Client::displace(Range range) {
-  store_buffered(range);
+  if (!store_buffered(range)) {
+    // Nobody will miss it.
+    table_.for_each(range.start >> kPageShift, range.end >> kPageShift,
+                    [&](std::uint64_t page, Entry& entry) { forget(page, entry, Entry()); });
+    lost_ = true;
+    return;
+  }
   for (const Known& known : take_entries(range)) {
     if (known.second.is_out() || known.second.has_slot()) displaced_.push_back(known);
   }
@@ -241,8 +247,9 @@ void Client::on_remap(Range from, Address to) {
 
 // --- fork ---
 
-// Content that stands in a buffer cannot be shared, nor kept apart; a slot can.
-void Client::store_buffered(Range range) {
+// Content that stands in a buffer cannot be shared, nor kept apart; a slot can. False: swap is
+// full, and some of it is still there; the programs are being ended.
+bool Client::store_buffered(Range range) {
   std::vector<Known> buffered;
   table_.for_each(range.start >> kPageShift, range.end >> kPageShift,
                   [&](std::uint64_t page, Entry& entry) {
@@ -253,12 +260,16 @@ void Client::store_buffered(Range range) {
     const std::byte* const content = buffer.content(entry.place());
     swap::StoreItem item{.page = content, .hash = base::hash_page(content)};
     parts_.swap.store(std::span(&item, 1), page::Priority::reclaim);
-    if (item.slot.is_none()) return fail("swap is full, and a fork shares what must leave");
+    if (item.slot.is_none()) {
+      fail("swap is full, and a fork shares what must leave");
+      return false;
+    }
     drop_slot(buffer.slots[entry.place()]);
     buffer.slots[entry.place()] = SlotIndex();
     buffer.pages[entry.place()] = EvictionBuffer::kNoPage;
     table_.set(page, Entry::swapped(item.slot));
   }
+  return true;
 }
 
 void Client::copy_state_to(Client& child) {
@@ -292,6 +303,7 @@ void Client::copy_state_to(Client& child) {
 //
 // False: it cannot be looked at just now, and nothing may be served.
 bool Client::settle_inheritance() {
+  if (lost_) return false;
   if (!inherits_) return true;
   if (pid() == 0) return false;
   const auto mappings = registered_mappings(pid());
@@ -321,8 +333,8 @@ void Client::on_fork(int userfault) {
   Counters::add(parts_.counters.forks);
   shares_pages_ = true;
   auto child = std::make_unique<Client>(parts_, userfault);
-  store_buffered({0, ~Address{0}});
-  copy_state_to(*child);
+  child->lost_ = lost_ || !store_buffered({0, ~Address{0}});
+  if (!child->lost_) copy_state_to(*child);
   Client& started = *child;
   parts_.registry.add(std::move(child));
   if (!started.start()) fail("no thread for the pager of a fork's child");

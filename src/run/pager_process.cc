@@ -129,6 +129,7 @@ void PagerProcess::watch() {
   const int ended = static_cast<int>(::syscall(SYS_pidfd_open, program_, 0));
   while (!reap()) {
     if (::getppid() != guardian_) give_up(this, "its guardian was killed");
+    if (gave_up_) kill_programs();  // one may have been born while the others were looked up
     const int rest_ms = balancer_->look();
     registry_.sweep();
     pollfd waiting{.fd = program_ended_ ? -1 : ended, .events = POLLIN, .revents = 0};
@@ -144,6 +145,10 @@ void PagerProcess::give_up(void* context, const char* why) noexcept {
   self.end_with(
       std::string_view(why).starts_with("swap is full") ? kExitSwapFull : kExitPagerFailed,
       std::string(why) + ": the program was ended");
+  kill_programs();
+}
+
+void PagerProcess::kill_programs() noexcept {
   for (const int pid : descendants(::getpid())) ::kill(pid, SIGKILL);
 }
 

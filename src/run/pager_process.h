@@ -41,6 +41,7 @@ class PagerProcess {
   std::string outcome_text() const;
   void tell_what_happened();
   static void give_up(void* context, const char* why) noexcept;
+  static void kill_programs() noexcept;
   void end_with(int exit, const std::string& why);
 
   const RunOptions& options_;

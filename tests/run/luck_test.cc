@@ -67,6 +67,18 @@ TEST_F(Luck, a_full_disk_without_another_tier_ends_the_program_with_its_reason) 
       held("32M", storm("1000000 96"), "--quiet --swap-full-wait 1 --swap file:" + disk.path()));
 }
 
+// Whoever finds it first: the evictor, or a fork, which shares what still stands in buffers.
+TEST_F(Luck, a_full_swap_ends_a_program_that_forks_and_the_pager_goes_on_to_say_so) {
+  for (const char* const seed : {"1", "2", "3", "4"}) {
+    const auto result =
+        held("24M", bin("run_storm") + " " + seed + " 2 1000000 64 forks",
+             "--quiet --swap-full-wait 1 --swap file:" + directory_.path() + ":20M");
+    EXPECT_EQ(result.status, kExitSwapFull) << result.output;
+    EXPECT_EQ(result.output.find("check failed"), std::string::npos) << result.output;
+    EXPECT_EQ(result.output.find("WRONG"), std::string::npos) << result.output;
+  }
+}
+
 TEST_F(Luck, a_file_of_a_given_size_is_full_when_it_has_that_size) {
   expect_ended_for_full_swap(
       held("32M", storm("1000000 96"),
