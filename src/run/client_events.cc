@@ -158,7 +158,9 @@ void Client::on_remove(Range range) {
   table_.for_each(range.start >> kPageShift, range.end >> kPageShift,
                   [&](std::uint64_t page, Entry& entry) { forget(page, entry, Entry()); });
   std::vector<Range> present;
-  if (pid() == 0 || !memory_.present(range, present)) present.assign(1, range);
+  if (pid() == 0 || !memory_.present(range, present, RemoteMemory::Count::all_there_is)) {
+    present.assign(1, range);
+  }
   for (const Range& run : present) {
     for (Address at = run.start; at < run.end; at += kPageSize) {
       table_.set(at >> kPageShift, Entry::doomed());

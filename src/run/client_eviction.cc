@@ -72,10 +72,17 @@ void Client::find_leaving(std::uint64_t window, bool holes, std::vector<Range>& 
       is_present[(a - whole.start) >> kPageShift] = true;
     }
   }
+  const auto is_there = [&](std::uint64_t page) {
+    const Address start = page << kPageShift;
+    std::vector<Range> runs_there;
+    const bool known =
+        memory_.present({start, start + kPageSize}, runs_there, RemoteMemory::Count::all_there_is);
+    return !known || !runs_there.empty();
+  };
   bool open = false;
   table_.for_each(first, first + kWindowPages, [&](std::uint64_t page, Entry& entry) {
     if (entry.state() != EntryState::doomed) return;
-    if (is_present[page - first]) {
+    if (is_present[page - first] || is_there(page)) {
       stays[page - first] = true;
     } else {
       table_.replace(entry, Entry());
@@ -184,7 +191,8 @@ std::uint32_t Client::collect(EvictionBuffer& buffer, std::uint64_t window, cons
   std::array<bool, kWindowPages> moved{};
   std::vector<RemoteMemory::Piece> pieces;
   std::uint32_t count = 0;
-  const bool known = memory_.present({pool, pool + kPoolBytes}, arrived);
+  const bool known =
+      memory_.present({pool, pool + kPoolBytes}, arrived, RemoteMemory::Count::all_there_is);
   for (const Range& run : arrived) {
     const std::uint64_t place = (run.start - pool) >> kPageShift;
     std::fill_n(moved.begin() + place, run.bytes() >> kPageShift, true);

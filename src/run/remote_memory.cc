@@ -109,7 +109,7 @@ std::size_t RemoteMemory::read(std::span<uffd_msg> messages) const noexcept {
   return bytes <= 0 ? 0 : static_cast<std::size_t>(bytes) / sizeof(uffd_msg);
 }
 
-bool RemoteMemory::present(Range range, std::vector<Range>& runs) const noexcept {
+bool RemoteMemory::present(Range range, std::vector<Range>& runs, Count count) const noexcept {
   std::array<PagemapRun, 256> found;
   while (range.start < range.end) {
     PagemapScan scan{};
@@ -118,12 +118,15 @@ bool RemoteMemory::present(Range range, std::vector<Range>& runs) const noexcept
     scan.end = range.end;
     scan.vector = reinterpret_cast<std::uintptr_t>(found.data());
     scan.vector_length = found.size();
+    const std::uint64_t kinds =
+        count == Count::all_there_is ? kPageIsPresent | kPageIsSwapped : kPageIsPresent;
     scan.inverted = kPageIsFile | kPageIsZero;
-    scan.all_of = kPageIsPresent | kPageIsFile | kPageIsZero;
-    scan.wanted = kPageIsPresent;
-    const int count = ::ioctl(pagemap_, kPagemapScan, &scan);
-    if (count < 0) return false;
-    for (int i = 0; i < count; ++i) {
+    scan.all_of = kPageIsFile | kPageIsZero;
+    scan.any_of = kinds;
+    scan.wanted = kinds;
+    const int result = ::ioctl(pagemap_, kPagemapScan, &scan);
+    if (result < 0) return false;
+    for (int i = 0; i < result; ++i) {
       const PagemapRun& run = found[static_cast<std::size_t>(i)];
       runs.push_back({run.start, run.end});
     }

@@ -67,9 +67,14 @@ class RemoteMemory {
     [[nodiscard]] bool has(Address page) const noexcept;
   };
 
-  // The runs of [range) that stand in memory, zero pages apart, in address order. False: they
-  // cannot be told.
-  [[nodiscard]] bool present(Range range, std::vector<Range>& runs) const noexcept;
+  // in_memory: at this moment. A page that the kernel moves to another place in memory, to make
+  // room for a huge page say, is not, for some microseconds; nor is one that the kernel has swapped
+  // out. all_there_is: those too; whatever must not be overlooked is asked for so.
+  enum class Count : std::uint8_t { in_memory, all_there_is };
+  // The runs of [range) that there are, zero pages apart, in address order. False: they cannot be
+  // told.
+  [[nodiscard]] bool present(Range range, std::vector<Range>& runs,
+                             Count count = Count::in_memory) const noexcept;
 
   struct Piece {
     Address from;
