@@ -51,8 +51,6 @@ Result<Series> interleave(const Run& run, Side ours, Side peer) {
   return series;
 }
 
-namespace {
-
 Result<void> get_ready(WorkerProcess& side, const std::vector<Loop>& loops) {
   if (auto ready = side.prepare(); !ready) return std::unexpected(ready.error());
   for (const Loop& loop : loops) {
@@ -67,8 +65,6 @@ Result<void> leave(WorkerProcess& side, Outcome& outcome) {
   outcome.notes.push_back(std::move(*report));
   return side.finish();
 }
-
-}  // namespace
 
 Result<Outcome> compare_sides(const Run& run, Outcome outcome, const WorkerProcess::Factory& ours,
                               const WorkerProcess::Factory& peer, const std::vector<Loop>& loops) {
