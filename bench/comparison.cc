@@ -56,8 +56,6 @@ Result<Series> interleave(const Run& run, Side ours, Side peer) {
       [peer] { return peer.process.round(peer.part); });
 }
 
-namespace {
-
 Result<void> get_ready(WorkerProcess& side, const std::vector<Loop>& loops) {
   if (auto ready = side.prepare(); !ready) return std::unexpected(ready.error());
   for (const Loop& loop : loops) {
@@ -72,8 +70,6 @@ Result<void> leave(WorkerProcess& side, Outcome& outcome) {
   outcome.notes.push_back(std::move(*report));
   return side.finish();
 }
-
-}  // namespace
 
 Result<Outcome> compare_sides(const Run& run, Outcome outcome, const WorkerProcess::Factory& ours,
                               const WorkerProcess::Factory& peer, const std::vector<Loop>& loops) {

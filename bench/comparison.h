@@ -97,6 +97,11 @@ struct Loop {
   unsigned part = 0;
   std::string aside = {};  // its name, of all but the first
 };
+// Lets a side set itself up and go through every loop once, which counts not.
+[[nodiscard]] Result<void> get_ready(WorkerProcess& side, const std::vector<Loop>& loops);
+// Adds what the side says of itself to the outcome's notes, and lets it leave.
+[[nodiscard]] Result<void> leave(WorkerProcess& side, Outcome& outcome);
+
 // A whole comparison of two processes: starts both, lets each go through every loop once to warm
 // caches (which counts not), runs the rounds of each loop, and adds series, asides and what the
 // sides say of themselves to `outcome`, which comes with its unit.

@@ -237,10 +237,7 @@ Result<Outcome> compare(const Run& run) {
         "{:.2f} s{}",
         side == ours->get() ? "ours" : "peer", told[0], told[1], told[2],
         side == ours->get() ? fmt::format("; budget {} MiB", budget_for(bytes) >> 20) : ""));
-    auto report = side->report();
-    if (!report) return std::unexpected(report.error());
-    outcome.notes.push_back(std::move(*report));
-    if (auto left = side->finish(); !left) return std::unexpected(left.error());
+    if (auto left = leave(*side, outcome); !left) return std::unexpected(left.error());
   }
   return outcome;
 }

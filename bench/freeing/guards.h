@@ -13,7 +13,6 @@ using LruMutex = sync::Mutex<sync::Rank::lru>;
 // is how it knows (in_interrupt()).
 class HF_SCOPED_CAPABILITY TaskGuard {
  public:
-  static constexpr bool kLegalInInterrupts = false;
   explicit TaskGuard(LruMutex& mutex) noexcept HF_ACQUIRE(mutex) : mutex_(mutex) { mutex_.lock(); }
   ~TaskGuard() HF_RELEASE() { mutex_.unlock(); }
   TaskGuard(const TaskGuard&) = delete;
@@ -25,10 +24,10 @@ class HF_SCOPED_CAPABILITY TaskGuard {
 };
 
 // spin_lock_irqsave(): what interrupts a thread in user space is a signal, so signals are blocked
-// while the lock is held. Legal in any context.
+// while the lock is held. Legal in any context but the allocator's, whose own lock comes after this
+// one; 2.4 switched interrupts off there too.
 class HF_SCOPED_CAPABILITY IrqSaveGuard {
  public:
-  static constexpr bool kLegalInInterrupts = true;
   explicit IrqSaveGuard(LruMutex& mutex) noexcept HF_ACQUIRE(mutex) : mutex_(mutex) {
     pthread_sigmask(SIG_BLOCK, &all_signals(), &before_);
     mutex_.lock();

@@ -28,6 +28,7 @@ class OneReference {
 
   // A page of the owner's, on no list; null: the pool has none left.
   page::Page* allocate() noexcept {
+    const sync::EngineScope scope;  // an interrupt may come while the pool's lists are locked
     page::Reservation reservation = pool_.reserve(1, page::Priority::normal);
     if (reservation.size() == 0) return nullptr;
     page::Page& page = reservation.take(page::Holder::caller);
@@ -46,7 +47,7 @@ class OneReference {
   void put(page::Page& page) noexcept {
     if (holds_[index_of(page)].count.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
     if (page.lru_list() != page::LruList::none) {
-      if (!Guard::kLegalInInterrupts && sync::in_interrupt()) {  // left for later
+      if (sync::in_interrupt()) {  // the lock may be the interrupted code's: left for later
         deferred_.push(holds_, index_of(page));
         return;
       }
@@ -81,7 +82,7 @@ class OneReference {
         if (holds_[index].count.load(std::memory_order_acquire) == 0) ++skipped_;
       }
     }
-    if (!Guard::kLegalInInterrupts && !deferred_.empty()) free_deferred();
+    if (!deferred_.empty()) free_deferred();
   }
 
   // How many pages are on the lists.

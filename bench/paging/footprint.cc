@@ -82,10 +82,7 @@ Result<Outcome> measure(const Run& run, const WorkerProcess::Factory& factory, c
     if (!figure) return std::unexpected(figure.error());
     outcome.series.ours.push_back(*figure);
   }
-  auto report = worker.report();
-  if (!report) return std::unexpected(report.error());
-  outcome.notes.push_back(std::move(*report));
-  if (auto left = worker.finish(); !left) return std::unexpected(left.error());
+  if (auto left = leave(worker, outcome); !left) return std::unexpected(left.error());
   return outcome;
 }
 

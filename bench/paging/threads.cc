@@ -76,10 +76,7 @@ Result<Outcome> compare(const Run& run) {
   outcome.series = shared_is_worse ? *shared : *disjoint;
   outcome.asides.push_back({"paging/threads-disjoint", std::move(*disjoint)});
   outcome.asides.push_back({"paging/threads-shared", std::move(*shared)});
-  auto report = worker.report();
-  if (!report) return std::unexpected(report.error());
-  outcome.notes.push_back(std::move(*report));
-  if (auto left = worker.finish(); !left) return std::unexpected(left.error());
+  if (auto left = leave(worker, outcome); !left) return std::unexpected(left.error());
   return outcome;
 }
 

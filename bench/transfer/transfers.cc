@@ -20,12 +20,6 @@ constexpr std::uint64_t kResidentBytes = 64ull << 20;
 constexpr std::uint64_t kPressureBytes = 256ull << 20;
 const std::string kDirectory = "/var/tmp";
 
-Result<void> warm_up(WorkerProcess& side, IoPart part) {
-  if (auto ready = side.prepare(); !ready) return ready;
-  if (auto warm = side.round(part); !warm) return std::unexpected(warm.error());
-  return {};
-}
-
 // Both are warm.
 Result<Outcome> compare(const Run& run, WorkerProcess& ours, WorkerProcess& peer, IoPart part) {
   auto series = interleave(run, {ours, part}, {peer, part});
@@ -68,7 +62,7 @@ Result<Outcome> compare_with_fio(const Run& run, bool writes) {
   auto peer = WorkerProcess::start([job] { return make_fio(job); });
   if (!peer) return std::unexpected(peer.error());
   for (WorkerProcess* side : {peer->get(), ours->get()}) {
-    if (auto warm = warm_up(*side, kOwnPages); !warm) return std::unexpected(warm.error());
+    if (auto ready = get_ready(*side, {{kOwnPages}}); !ready) return std::unexpected(ready.error());
   }
   return compare(run, **ours, **peer, kOwnPages);
 }
@@ -86,11 +80,11 @@ Result<Outcome> compare_under_pressure(const Run& run) {
   auto ours = WorkerProcess::start(
       [scene, resident] { return std::make_unique<ManagedIo>(scene, resident); });
   if (!ours) return std::unexpected(ours.error());
-  if (auto warm = warm_up(**ours, kAnyPages); !warm) return std::unexpected(warm.error());
+  if (auto ready = get_ready(**ours, {{kAnyPages}}); !ready) return std::unexpected(ready.error());
   // Some kernels give up on memory that is read into while it is swapped.
-  if (auto warm = warm_up((*peer)->process(), kAnyPages); !warm) {
-    if (warm.error().kind != TroubleKind::failed) return std::unexpected(warm.error());
-    return skip("the kernel's side cannot do it here: " + warm.error().why);
+  if (auto ready = get_ready((*peer)->process(), {{kAnyPages}}); !ready) {
+    if (ready.error().kind != TroubleKind::failed) return std::unexpected(ready.error());
+    return skip("the kernel's side cannot do it here: " + ready.error().why);
   }
   return compare(run, **ours, (*peer)->process(), kAnyPages);
 }

@@ -71,13 +71,11 @@ Expected<std::uint32_t> VideoGrabber::take_slot(std::span<std::byte> buffer, std
   return static_cast<std::uint32_t>(chosen - slots_.data());
 }
 
+// Its pin stays: whether the driver has let go of what it had under this number is not known.
 void VideoGrabber::give_back_slot(std::uint32_t index) noexcept {
-  Pin old;  // unpins after the lock is gone
   sync::MutexGuard guard(mutex_);
-  Slot& slot = slots_[index];
-  slot.in_call = false;
-  slot.memory = {};
-  old = std::move(slot.pin);
+  slots_[index].in_call = false;
+  slots_[index].memory = {};
 }
 
 // The slot is in a call of ours.
@@ -111,7 +109,7 @@ Expected<void> VideoGrabber::queue(std::span<std::byte> buffer, std::uint64_t co
   }
   const std::uint32_t index = TRY(take_slot(buffer, cookie));
   if (const int error = queue_at_device(index); error != 0) {
-    give_back_slot(index);  // the driver has let go of what it had under this number
+    give_back_slot(index);
     return device_refused("queue a buffer at the video device", error);
   }
   Pin old;  // unpins after the lock is gone

@@ -68,6 +68,10 @@ class VideoDriver final : public sys::VideoDevice {
   void spoil_next() {
     change([&] { spoiled_ = true; });
   }
+  // The next buffer that is queued is refused, before the driver looks at its memory.
+  void refuse_next() {
+    change([&] { refuses_ = true; });
+  }
   void unplug() {
     change([&] { unplugged_ = true; });
   }
@@ -176,6 +180,7 @@ class VideoDriver final : public sys::VideoDevice {
   int queue(const v4l2_buffer& buffer) {
     if (!is_valid(buffer) || slots_[buffer.index].queued) return EINVAL;
     if (buffer.length < settings_.size_image) return EINVAL;
+    if (std::exchange(refuses_, false)) return EIO;
     Slot& slot = slots_[buffer.index];
     if (slot.address != buffer.m.userptr || slot.length != buffer.length) {
       slot.address = 0;
@@ -277,6 +282,7 @@ class VideoDriver final : public sys::VideoDevice {
   bool streaming_ = false;
   bool in_flight_ = false;
   bool spoiled_ = false;
+  bool refuses_ = false;
   bool unplugged_ = false;
   bool interrupted_ = false;
   bool closed_ = false;

@@ -78,6 +78,25 @@ TEST_F(Video, frames_land_where_their_owner_looks_though_all_else_leaves_in_betw
   }
 }
 
+// ... nor after it has refused another one.
+TEST_F(Video, frames_land_where_their_owner_looks_though_another_buffer_was_refused) {
+  CaptureOptions options;
+  options.buffers_max = 1;
+  ASSERT_TRUE(open_device({}, options));
+  queue(0);
+  stream_on();
+  driver->give(1);
+  expect_frame(0, 0);
+  driver->refuse_next();
+  const auto refused = capture->queue(slot(1), 1);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().os_errno, EIO);
+  make_everything_leave();
+  queue(0);
+  driver->give(1);
+  expect_frame(1, 1);
+}
+
 TEST_F(Video, more_buffers_than_the_driver_has_numbers_take_turns) {
   stream_into(8);
   for (std::uint64_t i = 0; i < 40; ++i) {
