@@ -156,6 +156,7 @@ class Client {
   std::vector<Known> take_entries(Range range);
   std::vector<Known> take_displaced(Range range, std::span<const Range> but);
   void displace(Range range);
+  bool have_arrivals_settled();
   void settle_arrivals();
   bool store_buffered(Range range);
   void copy_state_to(Client& child);
@@ -182,7 +183,8 @@ class Client {
   // Where the mapping at `at` ended when that was last looked at; far away: none is known.
   [[nodiscard]] Address mapping_end(Address at) const noexcept;
   [[nodiscard]] bool is_registered(Range range) const;
-  [[nodiscard]] std::vector<Range> without_arrivals(Range range) const;
+  [[nodiscard]] bool left_it_mapped(Range range) const;
+  [[nodiscard]] std::vector<Range> without_arrivals(Range range, bool moved) const;
   void add_range(Range range);
   void remove_range(Range range);
 

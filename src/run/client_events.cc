@@ -44,9 +44,7 @@ void Client::drain() noexcept {
   }
   if (events.size() > 1) put_in_order(events);
   for (const uffd_msg& event : events) apply(event);
-  // The kernel refuses this while an event is still to come.
-  const Range beacon{beacon_, beacon_ + kPageSize};
-  if (!arrivals_.empty() && memory_.protect(beacon, false) != EAGAIN) settle_arrivals();
+  if (!arrivals_.empty()) have_arrivals_settled();
 }
 
 // Events of several threads, the newest first, for so the kernel hands them out.
@@ -145,7 +143,7 @@ void Client::forget(std::uint64_t page, Entry& entry, Entry instead) {
 // A thread that is slow to tell of it may be overtaken by one that has moved something to the same
 // place meanwhile, and what is there now stays.
 void Client::on_unmap(Range range) {
-  for (const Range& part : without_arrivals(range)) {
+  for (const Range& part : without_arrivals(range, false)) {
     table_.for_each(part.start >> kPageShift, part.end >> kPageShift,
                     [&](std::uint64_t page, Entry& entry) { forget(page, entry, Entry()); });
     remove_range(part);
@@ -166,6 +164,14 @@ void Client::on_remove(Range range) {
       table_.set(at >> kPageShift, Entry::doomed());
     }
   }
+}
+
+// False: an event is still to come. The kernel refuses this call meanwhile.
+bool Client::have_arrivals_settled() {
+  const Range beacon{beacon_, beacon_ + kPageSize};
+  if (memory_.protect(beacon, false) == EAGAIN) return false;
+  settle_arrivals();
+  return true;
 }
 
 // No event is to come: what was moved stays, and nothing else was where it is.
@@ -226,7 +232,7 @@ void Client::on_remap(Range from, Address to) {
   bool was_managed = false;
   for (const auto& [begin, end] : ranges_) was_managed |= begin < from.end && end > from.start;
   // A thread that is slow to tell may have been overtaken by what has moved there since.
-  const std::vector<Range> parts = without_arrivals(from);
+  const std::vector<Range> parts = without_arrivals(from, true);
   std::vector<Known> moved = take_displaced(from, parts);
   for (const Range& part : parts) {
     for (const Known& known : take_entries(part)) moved.push_back(known);

@@ -83,18 +83,36 @@ bool Client::is_registered(Range range) const {
          });
 }
 
-std::vector<Range> Client::without_arrivals(Range range) const {
+// What is moved with MREMAP_DONTUNMAP leaves its place mapped, and empty: nothing comes in there
+// before its event has been read. Where something else had been before it, of which no event has
+// told, that is what has left, late to tell.
+bool Client::left_it_mapped(Range range) const {
+  for (const Known& known : displaced_) {
+    const Address address = known.first << kPageShift;
+    if (address >= range.start && address < range.end) return false;
+  }
+  std::vector<Range> present;
+  return memory_.present(range, present, RemoteMemory::Count::all_there_is) && present.empty();
+}
+
+// The range without what has come there after that which has left it now. `moved`: it has been
+// moved, not unmapped.
+std::vector<Range> Client::without_arrivals(Range range, bool moved) const {
   std::vector<Range> stay;
   for (const Range& arrival : arrivals_) {
     const Range both{std::max(range.start, arrival.start), std::min(range.end, arrival.end)};
-    if (both.start < both.end && is_registered(both)) stay.push_back(both);
+    if (both.start >= both.end || !is_registered(both)) continue;
+    if (!moved || !left_it_mapped(both)) stay.push_back(both);
   }
   return without(range, stay);
 }
 
 void Client::manage_mappings() {
   const std::lock_guard lock(mutex_);
-  if (settle_inheritance()) look_at_mappings();
+  if (!settle_inheritance()) return;
+  // An event that is still to come asks what of the range is registered.
+  if (!arrivals_.empty() && !have_arrivals_settled()) return;
+  look_at_mappings();
 }
 
 void Client::look_at_mappings() {

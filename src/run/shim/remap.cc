@@ -100,10 +100,18 @@ std::uint64_t rounded(std::uint64_t bytes) noexcept {
   return (bytes + kShimPage - 1) & ~(kShimPage - 1);
 }
 
+// To a chosen place the kernel moves what it can, and unmaps what is too much, before it finds that
+// the rest is another mapping. There it is asked first.
+long remap_one(const Call& call) noexcept {
+  const bool is_fixed = (call.flags & MREMAP_FIXED) != 0;
+  return is_fixed && !is_one(call.old, rounded(call.old_bytes)) ? -kEfault : remap(call);
+}
+
 long managed_remap(Call call) noexcept {
-  long result = remap(call);
-  if (result != -kEfault || !have_mappings_looked_at()) return result;
-  result = remap(call);
+  long result = remap_one(call);
+  if (result != -kEfault) return result;
+  if (!have_mappings_looked_at()) return remap(call);
+  result = remap_one(call);
   if (result != -kEfault) return result;
   call.old_bytes = rounded(call.old_bytes);
   call.new_bytes = rounded(call.new_bytes);

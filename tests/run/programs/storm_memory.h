@@ -129,9 +129,18 @@ inline int advise(bool raw, void* where, std::size_t pages, int advice) {
                           : ::madvise(where, pages * kPage, advice);
   return result == 0 ? 0 : errno;
 }
-// MAP_FAILED where the kernel refuses what it may refuse: no room, or more than one mapping.
+// Asked to grow in place to more than there is.
+inline bool is_one_mapping(void* from, std::size_t pages) {
+  constexpr std::size_t kEverything = (std::size_t{1} << 47) - kPage;
+  return ::syscall(SYS_mremap, from, pages * kPage, kEverything, 0, nullptr) != -1 ||
+         errno != EFAULT;
+}
+// MAP_FAILED where the kernel refuses what it may refuse: no room, or more than one mapping. To a
+// chosen place it moves a part before it refuses the next mapping: that is done by libc, which the
+// shim knows.
 inline void* remap(bool raw, void* from, std::size_t pages, std::size_t pages_then, int flags,
                    void* to = nullptr) {
+  raw = raw && ((flags & MREMAP_FIXED) == 0 || is_one_mapping(from, pages));
   void* const got = raw ? reinterpret_cast<void*>(::syscall(SYS_mremap, from, pages * kPage,
                                                             pages_then * kPage, flags, to))
                         : ::mremap(from, pages * kPage, pages_then * kPage, flags, to);
