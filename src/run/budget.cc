@@ -53,6 +53,17 @@ std::uint32_t Budget::take(std::uint32_t pages) {
   return got;
 }
 
+std::uint32_t Budget::take_spare(std::uint32_t pages) {
+  const std::lock_guard lock(mutex_);
+  const std::uint64_t kept = pool_->watermarks().low + headroom_.load();
+  const std::uint64_t free = pool_->free_count();
+  if (deficit_ > 0 || free <= kept) return 0;
+  const auto spare = static_cast<std::uint32_t>(std::min<std::uint64_t>(pages, free - kept));
+  const std::uint32_t got = charge_some(spare);
+  peaks_.resident_pages = std::max(peaks_.resident_pages, charged_ + deficit_);
+  return got;
+}
+
 void Budget::take_regardless(std::uint32_t pages) {
   const std::lock_guard lock(mutex_);
   deficit_ += pages - charge_some(pages);

@@ -35,6 +35,8 @@ class Budget {
   // Frames for up to `pages` pages that are about to come in; how many there are. Wakes the
   // evictor when they get scarce.
   std::uint32_t take(std::uint32_t pages);
+  // The same for pages that nobody waits for: of what is free while the evictor need not work.
+  std::uint32_t take_spare(std::uint32_t pages);
   // The same whether there are frames or not.
   void take_regardless(std::uint32_t pages);
   // Pages that have left.

@@ -40,6 +40,7 @@
 #include "run/remote_memory.h"
 #include "run/spinning_mutex.h"
 #include "run/stream_table.h"
+#include "run/working_sets.h"
 #include "swap/swap.h"
 #include "sys/sys.h"
 
@@ -55,6 +56,7 @@ struct Parts {
   EvictionBuffers& buffers;
   Counters& counters;
   Registry& registry;
+  WorkingSets* working_sets;  // null: nothing is recorded or replayed
   // Ends all programs of the run at once, and says why: a page cannot be had.
   void (*give_up)(void* context, const char* why) noexcept;
   void* context;
@@ -78,6 +80,8 @@ class Client {
   [[nodiscard]] RemoteMemory& memory() noexcept { return memory_; }
   // The process is known: its id, and its helper's connection, which passes to the client.
   int adopt(int pid, int connection, const Area& area);
+  // It runs this program, as far as a recording has to know.
+  void runs(const std::string& program) { working_set_.begin(parts_.working_sets, program); }
   // Starts the pager thread.
   Expected<void> start();
 
@@ -128,10 +132,12 @@ class Client {
   enum class Served : std::uint8_t { done, again };
   // A page on its way in: where from.
   struct Source {
+    std::uint64_t page;
     Entry entry;
     std::uint32_t item;
   };
   static constexpr std::uint32_t kRunMax = 64;
+  static constexpr std::uint32_t kBatchMax = kRunMax + ReplayCursor::kAheadMax;
 
   // --- client.cc: the pager thread ---
   static void main(void* self);
@@ -170,7 +176,10 @@ class Client {
   Served bring_content(const Fault& fault, std::uint32_t& room);
   [[nodiscard]] std::uint64_t run_end(std::uint64_t page) const noexcept;
   std::uint32_t gather(std::uint64_t page, std::uint32_t most);
+  std::uint32_t gather_ahead(const Fault& fault, std::uint32_t count, std::uint32_t& room);
   bool load_gathered(std::uint32_t count);
+  Entered enter_gathered(std::uint32_t first, std::uint32_t count);
+  std::uint32_t enter_ahead(std::uint32_t first, std::uint32_t end);
   void entered(std::uint64_t page, bool image_takes_memory);
   Served settle_fault(const Fault& fault, int error);
   void fail(const char* why) noexcept { parts_.give_up(parts_.context, why); }
@@ -248,11 +257,12 @@ class Client {
   bool inherits_ = false;  // the table is its parent's; what of that is its own, nobody has seen
   bool lost_ = false;      // forked when swap was full: not served, for it is being ended
   std::set<std::uint64_t> stack_tops_;  // pages: a new thread's own may be there
-  Range main_stack_;                    // as far as it can be write-protected
-  bool holds_all_ = false;              // all of it was write-protected
-  bool shares_pages_ = false;           // there has been a fork: pages may be another's too
-  std::atomic<bool> closing_{false};    // its helper has gone: it ends, or becomes another program
-  EvictionBuffer* leaving_ = nullptr;   // what the helper moves now goes there
+  WorkingSet working_set_;
+  Range main_stack_;                   // as far as it can be write-protected
+  bool holds_all_ = false;             // all of it was write-protected
+  bool shares_pages_ = false;          // there has been a fork: pages may be another's too
+  std::atomic<bool> closing_{false};   // its helper has gone: it ends, or becomes another program
+  EvictionBuffer* leaving_ = nullptr;  // what the helper moves now goes there
   std::optional<Busy> busy_;
   static constexpr std::uint64_t kNoWindow = ~std::uint64_t{0};
   std::uint64_t unshared_ = kNoWindow;  // the window that was put in front for that
@@ -265,9 +275,9 @@ class Client {
   StreamTable streams_;
   int helper_cpu_ = -1;
   sys::CpuFollower follower_{sys::CpuFollower::Whose::any_process};
-  std::byte* staging_ = nullptr;  // kRunMax pages
-  std::array<Source, kRunMax> sources_;
-  std::array<swap::LoadItem, kRunMax> items_;
+  std::byte* staging_ = nullptr;  // kBatchMax pages
+  std::array<Source, kBatchMax> sources_;
+  std::array<swap::LoadItem, kBatchMax> items_;
 };
 
 }  // namespace holdfast::run

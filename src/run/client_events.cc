@@ -343,6 +343,7 @@ void Client::on_fork(int userfault) {
   auto child = std::make_unique<Client>(parts_, userfault);
   child->lost_ = lost_ || !store_buffered({0, ~Address{0}});
   if (!child->lost_) copy_state_to(*child);
+  child->runs(working_set_.program());
   Client& started = *child;
   parts_.registry.add(std::move(child));
   if (!started.start()) fail("no thread for the pager of a fork's child");
