@@ -121,7 +121,7 @@ Client::Served Client::bring_fresh(const Fault& fault, std::uint32_t& room) {
     table_.set(first + i, Entry());
   }
   if (pages == 0) return settle_fault(fault, in.error);
-  if (!arrivals_.empty()) settle_arrivals();
+  if (is_unsettled()) settle();
   room -= pages;
   Counters::add(parts_.counters.fresh_pages, pages);
   streams_.reached(first + pages);
@@ -204,7 +204,7 @@ Client::Served Client::bring_content(const Fault& fault, std::uint32_t& room) {
             source.entry.state() == EntryState::swapped && items_[source.item].from_memory);
   }
   if (pages == 0) return settle_fault(fault, in.error);
-  if (!arrivals_.empty()) settle_arrivals();
+  if (is_unsettled()) settle();
   room -= pages;
   Counters::add(parts_.counters.pages_in, pages);
   streams_.reached(first + pages);
