@@ -48,15 +48,16 @@ struct Mover {
       for (std::size_t i = 0; i < kWords; ++i) words[page * kWords + i] = value(owner, page, i);
     }
   }
+  [[nodiscard]] static bool is_right(const void* where, std::uint64_t owner, std::size_t page) {
+    const auto* const words = static_cast<const std::uint64_t*>(where) + page * kWords;
+    std::size_t i = 0;
+    while (i < kWords && words[i] == value(owner, page, i)) ++i;
+    return i == kWords;
+  }
   // Pages that are not the owner's.
   [[nodiscard]] std::size_t count_wrong(const void* where, std::uint64_t owner) const {
-    const auto* const words = static_cast<const std::uint64_t*>(where);
     std::size_t wrong = 0;
-    for (std::size_t page = 0; page < pages; ++page) {
-      std::size_t i = 0;
-      while (i < kWords && words[page * kWords + i] == value(owner, page, i)) ++i;
-      wrong += i < kWords ? 1 : 0;
-    }
+    for (std::size_t page = 0; page < pages; ++page) wrong += is_right(where, owner, page) ? 0 : 1;
     return wrong;
   }
   [[nodiscard]] bool is_at(int which) const {
@@ -71,7 +72,8 @@ struct Mover {
   }
 
   void run() const {
-    for (int at = 0; !g_done.load(); at = 1 - at) {
+    std::size_t round = 0;
+    for (int at = 0; !g_done.load(); at = 1 - at, round += 97) {
       if (::mremap(place(at), pages * kPage, pages * kPage, MREMAP_MAYMOVE | MREMAP_FIXED,
                    place(1 - at)) == MAP_FAILED) {
         std::perror("mremap");
@@ -84,7 +86,14 @@ struct Mover {
         std::perror("mremap");
         std::_Exit(2);
       }
-      ::usleep(500);  // moving without a pause, threads would keep any fault from being served
+      // Some of it is touched, too: without a pause, threads that move would keep any fault from
+      // being served.
+      if (!is_right(place(1 - at), number, round % pages) ||
+          !is_right(place(2), number + 1000, round % pages)) {
+        std::printf("WRONG: page %zu after a move\n", round % pages);
+        std::fflush(stdout);
+        std::_Exit(1);
+      }
     }
   }
 };
