@@ -156,7 +156,7 @@ class Client {
   void forget_range(Range range);
   // Events may still be to come that happened before what has been read.
   [[nodiscard]] bool is_unsettled() const noexcept {
-    return !arrivals_.empty() || !departures_.empty() || !heirs_.empty();
+    return !arrivals_.empty() || !departures_.empty() || forgetful_ || !heirs_.empty();
   }
   bool try_settle();
   void settle();
@@ -268,8 +268,9 @@ class Client {
   std::vector<Range> arrivals_;              // what was moved there, while other events are to come
   std::vector<Known> displaced_;             // what was known of those places
   std::vector<Departure> departures_;        // what has left its place, likewise
-  std::vector<Registry::Use> heirs_;         // forked meanwhile
-  bool managing_ = false;                    // its mappings have been looked at
+  bool forgetful_ = false;            // swap was full: not all that has left is in departures_
+  std::vector<Registry::Use> heirs_;  // forked meanwhile
+  bool managing_ = false;             // its mappings have been looked at
   bool inherits_ = false;  // the table is its parent's; what of that is its own, nobody has seen
   bool lost_ = false;      // forked when swap was full: not served, for it is being ended
   std::set<std::uint64_t> stack_tops_;  // pages: a new thread's own may be there

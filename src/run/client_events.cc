@@ -169,6 +169,7 @@ std::vector<Client::Known> Client::take_displaced(Range range, std::span<const R
 // the event that tells which is still to come.
 void Client::displace(Range range) {
   if (!store_buffered(range)) {
+    fail("swap is full, and what was moved has displaced what must leave");
     forget_range(range);  // nobody will miss it
     lost_ = true;
     return;

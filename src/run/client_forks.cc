@@ -23,7 +23,7 @@ Range common(Range a, Range b) noexcept {
 }  // namespace
 
 // Content that stands in a buffer cannot be shared, nor kept apart; a slot can. False: swap is
-// full, and some of it is still there; the programs are being ended.
+// full, and some of it is still there.
 bool Client::store_buffered(Range range) {
   std::vector<Known> buffered;
   table_.for_each(range.start >> kPageShift, range.end >> kPageShift,
@@ -35,10 +35,7 @@ bool Client::store_buffered(Range range) {
     const std::byte* const content = buffer.content(entry.place());
     swap::StoreItem item{.page = content, .hash = base::hash_page(content)};
     parts_.swap.store(std::span(&item, 1), page::Priority::reclaim);
-    if (item.slot.is_none()) {
-      fail("swap is full, and a fork shares what must leave");
-      return false;
-    }
+    if (item.slot.is_none()) return false;
     drop_slot(buffer.slots[entry.place()]);
     buffer.slots[entry.place()] = SlotIndex();
     buffer.pages[entry.place()] = EvictionBuffer::kNoPage;
@@ -52,7 +49,11 @@ bool Client::another_may_fork() const { return threads_of(pid()).size() > 2; }
 
 // Remembers what is out of a range that leaves now, for `to` or, where that is empty, for good.
 void Client::remember(Range from, Range to) {
-  if (!has_out(from) || !another_may_fork() || !store_buffered(from)) return;
+  if (!has_out(from) || !another_may_fork()) return;
+  if (!store_buffered(from)) {
+    forgetful_ = true;
+    return;
+  }
   Departure departure{.from = from, .to = to, .known = {}};
   table_.for_each(from.start >> kPageShift, from.end >> kPageShift,
                   [&](std::uint64_t page, const Entry& entry) {
@@ -71,6 +72,7 @@ void Client::settle_departures() {
     }
   }
   departures_.clear();
+  forgetful_ = false;
   for (const Registry::Use& heir : heirs_) {
     heir->waits_for_parent_.store(false);
     heir->kick();
@@ -194,7 +196,8 @@ void Client::on_fork(int userfault) {
   Counters::add(parts_.counters.forks);
   shares_pages_ = true;
   auto child = std::make_unique<Client>(parts_, userfault);
-  child->lost_ = lost_ || !store_buffered({0, ~Address{0}});
+  child->lost_ = lost_ || forgetful_ || !store_buffered({0, ~Address{0}});
+  if (child->lost_) fail("swap is full, and a fork shares what must leave");
   if (!child->lost_) copy_state_to(*child);
   if (!child->lost_) undo_departures(*child);
   const bool waits = child->inherits_ && another_may_fork();
