@@ -14,6 +14,7 @@ namespace {
 
 constexpr int kStarvedMs = 2;     // how soon a fault without room asks again, if nobody wakes it
 constexpr int kHelperBusyMs = 1;  // how soon to look whether a helper has answered
+constexpr int kUnsettledMs = 1;   // how soon to ask whether events are still to come
 constexpr int kUnsureMs = 200;    // how often to ask whether an unknown process still lives
 constexpr int kClosingMs = 2;     // the same once its helper has gone
 
@@ -69,15 +70,18 @@ void Client::main(void* self) { static_cast<Client*>(self)->run(); }
 void Client::run() {
   while (life() == Life::running) {
     bool helper_busy = false;
+    bool unsettled = false;
     int connection = -1;
     {
       const std::lock_guard lock(mutex_);
       // The evictor itself waits for the end of an unsharing.
       if (helper_.under_way() && !unsharing_.load()) finish_command(0);
       helper_busy = helper_.holds_events();
+      unsettled = is_unsettled();
       connection = helper_.connection();
     }
     const int timeout = helper_busy      ? kHelperBusyMs
+                        : unsettled      ? kUnsettledMs
                         : waits_for_us() ? kStarvedMs
                         : closing_       ? kClosingMs
                         : connection < 0 ? kUnsureMs
@@ -130,7 +134,7 @@ void Client::clear_all() {
   const std::lock_guard lock(mutex_);
   table_.for_each(0, ~std::uint64_t{0} >> kPageShift,
                   [&](std::uint64_t page, Entry& entry) { forget(page, entry, Entry()); });
-  settle_arrivals();
+  settle();
   ranges_.clear();
   windows_.clear();
   in_queue_.clear();

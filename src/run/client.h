@@ -37,6 +37,7 @@
 #include "run/eviction_buffers.h"
 #include "run/helper_link.h"
 #include "run/process_files.h"
+#include "run/registry.h"
 #include "run/remote_memory.h"
 #include "run/spinning_mutex.h"
 #include "run/stream_table.h"
@@ -45,8 +46,6 @@
 #include "sys/sys.h"
 
 namespace holdfast::run {
-
-class Registry;
 
 // What all clients share.
 struct Parts {
@@ -150,9 +149,7 @@ class Client {
   // --- client_events.cc ---
   void drain() noexcept;
   void note(const uffd_msg& message);
-  void put_in_order(std::vector<uffd_msg>& events) const;
   void apply(const uffd_msg& message);
-  void on_fork(int userfault);
   void on_remap(Range from, Address to);
   void on_remove(Range range);
   void on_unmap(Range range);
@@ -162,8 +159,25 @@ class Client {
   std::vector<Known> take_entries(Range range);
   std::vector<Known> take_displaced(Range range, std::span<const Range> but);
   void displace(Range range);
-  bool have_arrivals_settled();
-  void settle_arrivals();
+  void forget_range(Range range);
+  // Events may still be to come that happened before what has been read.
+  [[nodiscard]] bool is_unsettled() const noexcept {
+    return !arrivals_.empty() || !departures_.empty() || forgetful_ || !heirs_.empty();
+  }
+  bool try_settle();
+  void settle();
+
+  // --- client_forks.cc ---
+  struct Departure;
+  void on_fork(int userfault);
+  [[nodiscard]] bool another_may_fork() const;
+  void remember(Range from, Range to);
+  void settle_departures();
+  [[nodiscard]] bool has_out(Range range);
+  [[nodiscard]] bool came_after_fork(const Departure& departure, std::span<const Range> arrivals,
+                                     const Client& child) const;
+  void undo_departures(Client& child);
+  void inherit_move(Range from, Range to);
   bool store_buffered(Range range);
   void copy_state_to(Client& child);
   bool settle_inheritance();
@@ -194,6 +208,7 @@ class Client {
   [[nodiscard]] bool is_registered(Range range) const;
   [[nodiscard]] bool left_it_mapped(Range range) const;
   [[nodiscard]] std::vector<Range> without_arrivals(Range range, bool moved) const;
+  void forget_arrivals(std::span<const Range> left);
   void add_range(Range range);
   void remove_range(Range range);
 
@@ -220,6 +235,12 @@ class Client {
   bool commit(EvictionBuffer& buffer, Batch& batch);
   bool put_back(EvictionBuffer& buffer, std::uint32_t place);
 
+  // What was moved (or unmapped: to nothing), and what was out of it, with a count of each slot.
+  struct Departure {
+    Range from;
+    Range to;
+    std::vector<Known> known;
+  };
   struct Busy {
     std::uint64_t window;
     std::array<std::uint64_t, kMaskWords> pages;
@@ -234,7 +255,9 @@ class Client {
   std::atomic<bool> starved_{false};          // faults wait for room
   std::atomic<bool> held_{false};             // see hold()
   std::atomic<bool> still_protected_{false};  // not held any more, but parts of it are protected
-  std::atomic<bool> unsharing_{false};        // the helper itself may fault: its faults do not wait
+  std::atomic<bool> waits_for_parent_{
+      false};                           // it may still learn of what happened before the fork
+  std::atomic<bool> unsharing_{false};  // the helper itself may fault: its faults do not wait
   std::atomic<int> helper_thread_{0};
   std::atomic<std::uint64_t> queued_{0};
 
@@ -253,7 +276,10 @@ class Client {
   Address beacon_ = 0;                       // its page that is touched to be heard
   std::vector<Range> arrivals_;              // what was moved there, while other events are to come
   std::vector<Known> displaced_;             // what was known of those places
-  bool managing_ = false;                    // its mappings have been looked at
+  std::vector<Departure> departures_;        // what has left its place, likewise
+  bool forgetful_ = false;            // swap was full: not all that has left is in departures_
+  std::vector<Registry::Use> heirs_;  // forked meanwhile
+  bool managing_ = false;             // its mappings have been looked at
   bool inherits_ = false;  // the table is its parent's; what of that is its own, nobody has seen
   bool lost_ = false;      // forked when swap was full: not served, for it is being ended
   std::set<std::uint64_t> stack_tops_;  // pages: a new thread's own may be there

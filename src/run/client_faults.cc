@@ -121,7 +121,7 @@ Client::Served Client::bring_fresh(const Fault& fault, std::uint32_t& room) {
     table_.set(first + i, Entry());
   }
   if (pages == 0) return settle_fault(fault, in.error);
-  if (!arrivals_.empty()) settle_arrivals();
+  if (is_unsettled()) settle();
   room -= pages;
   Counters::add(parts_.counters.fresh_pages, pages);
   streams_.reached(first + pages);
@@ -214,7 +214,7 @@ Entered Client::enter_gathered(std::uint32_t first, std::uint32_t count) {
             source.entry.state() == EntryState::swapped && items_[source.item].from_memory);
   }
   if (pages == 0) return in;
-  if (!arrivals_.empty()) settle_arrivals();
+  if (is_unsettled()) settle();
   Counters::add(parts_.counters.pages_in, pages);
   working_set_.came_in(page, pages);
   queue_window(page / kWindowPages);

@@ -77,6 +77,7 @@ Address Client::mapping_end(Address at) const noexcept {
 
 // Whether any of it is, now. What is mapped anew where something was is not.
 bool Client::is_registered(Range range) const {
+  if (!is_mapped(pid(), range)) return false;
   const auto mappings = registered_mappings(pid());
   return mappings && std::ranges::any_of(*mappings, [&](const RegisteredMapping& mapping) {
            return mapping.range.start < range.end && mapping.range.end > range.start;
@@ -107,11 +108,21 @@ std::vector<Range> Client::without_arrivals(Range range, bool moved) const {
   return without(range, stay);
 }
 
+// What has left is an arrival no more, or they would pile up for as long as threads move something
+// at any moment.
+void Client::forget_arrivals(std::span<const Range> left) {
+  std::vector<Range> stay;
+  for (const Range& arrival : arrivals_) {
+    for (const Range& part : without(arrival, left)) stay.push_back(part);
+  }
+  arrivals_ = std::move(stay);
+}
+
 void Client::manage_mappings() {
   const std::lock_guard lock(mutex_);
   if (!settle_inheritance()) return;
   // An event that is still to come asks what of the range is registered.
-  if (!arrivals_.empty() && !have_arrivals_settled()) return;
+  if (is_unsettled() && !try_settle()) return;
   look_at_mappings();
 }
 

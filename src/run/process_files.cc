@@ -184,6 +184,20 @@ ManageableMappings manageable_mappings(int pid) {
   return mappings;
 }
 
+bool is_mapped(int pid, Range range) {
+  const std::string text = file_contents(path_of(pid, "maps"));
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    const Address start = hexadecimal(line);
+    if (!line.empty()) line.remove_prefix(1);
+    if (start < range.end && hexadecimal(line) > range.start) return true;
+  }
+  return false;
+}
+
 std::optional<std::vector<RegisteredMapping>> registered_mappings(int pid) {
   constexpr std::string_view kFlags = "VmFlags:";
   std::vector<RegisteredMapping> found;

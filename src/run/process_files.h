@@ -59,6 +59,9 @@ struct ManageableMappings {
 };
 [[nodiscard]] ManageableMappings manageable_mappings(int pid);
 
+// Whether anything is mapped in the range: much sooner told than of what kind.
+[[nodiscard]] bool is_mapped(int pid, Range range);
+
 // A mapping that is registered with a userfaultfd.
 struct RegisteredMapping {
   Range range;

@@ -2,7 +2,18 @@
 
 #include <algorithm>
 
+#include "run/client.h"
+
 namespace holdfast::run {
+
+Registry::Registry() = default;
+Registry::~Registry() = default;
+
+Registry::Use Registry::add(std::unique_ptr<Client> client) {
+  const std::lock_guard lock(mutex_);
+  entries_.push_back({std::move(client), 1});
+  return {*this, entries_.back().client.get()};
+}
 
 std::vector<Registry::Use> Registry::all() {
   const std::lock_guard lock(mutex_);

@@ -4,18 +4,19 @@
 
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
-
-#include "run/client.h"
 
 namespace holdfast::run {
 
+class Client;
+
 class Registry {
  public:
-  void add(std::unique_ptr<Client> client) {
-    const std::lock_guard lock(mutex_);
-    entries_.push_back({std::move(client), 0});
-  }
+  Registry();
+  ~Registry();
+  Registry(const Registry&) = delete;
+  Registry& operator=(const Registry&) = delete;
 
   // Holds a client in use; null: there is none.
   class Use {
@@ -41,6 +42,8 @@ class Registry {
     Client* client_ = nullptr;
   };
 
+  // The new one, in use.
+  Use add(std::unique_ptr<Client> client);
   // All that live, each in use.
   [[nodiscard]] std::vector<Use> all();
   // The living client of this process whose helper has not come yet; or none.

@@ -76,6 +76,9 @@ class RemoteMemory {
   [[nodiscard]] bool present(Range range, std::vector<Range>& runs,
                              Count count = Count::in_memory) const noexcept;
 
+  // The same of this one, while no event is to come from it.
+  [[nodiscard]] bool has(Address page) const noexcept { return Other{userfault_}.has(page); }
+
   struct Piece {
     Address from;
     std::byte* to;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "run/client.h"
 #include "run/registry.h"
 #include "sys/sys.h"
 

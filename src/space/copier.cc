@@ -131,6 +131,7 @@ Expected<void> Copier::provide(std::span<RegionRecord* const> sources) {
 Expected<void> Copier::attempt(std::span<RegionRecord* const> sources,
                                std::span<RegionRecord*> made) {
   for (RegionRecord* source : sources) source->frozen.fetch_add(1, std::memory_order_seq_cst);
+  for (const RegionRecord* source : sources) wait_for_marks(*source);
   Expected<void> result;
   for (std::size_t i = 0; i < sources.size() && result; ++i) {
     result = copy_region(*sources[i], *made[i]);
@@ -217,9 +218,16 @@ Expected<TableId> Copier::new_table(RegionRecord& source, std::uint64_t leaf) {
 
 // --- freezing ---
 
+// A leaf that nobody has touched stays so until the region is thawed: whoever is about to touch one
+// either has done it when this returns, or waits.
+void Copier::wait_for_marks(const RegionRecord& source) noexcept {
+  while (source.marking.load(std::memory_order_seq_cst) != 0) sync::parking().relax();
+}
+
 // Marks the leaf and waits for those who were faster. False: there is nothing in it.
 bool Copier::freeze(RegionRecord& source, std::uint64_t leaf) noexcept {
   const bool touched = source.leaves[leaf].load(std::memory_order_seq_cst) != 0;
+  HF_INTERLEAVE();
   if (!touched && source.bases[leaf].load(std::memory_order_acquire) == 0) return false;
   std::atomic<std::uint32_t>& pending = source.leaf_records[leaf].pending;
   std::uint32_t old = pending.load(std::memory_order_seq_cst);

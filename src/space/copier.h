@@ -11,8 +11,9 @@
 // that are not protected yet are in the copy: before the moment.
 //
 //   1. claim regions, charge frames for tables, promise slots: what can fail for want of memory
-//   2. for each leaf: freeze, wait for entries that are locked, table, copy what is pinned, protect
-//   3. publish the copies, thaw
+//   2. wait for first touches of leaves that are under way; later ones wait for the end
+//   3. for each leaf: freeze, wait for entries that are locked, table, copy what is pinned, protect
+//   4. publish the copies, thaw
 // Whatever fails is undone: thaw, and the tables that nobody got are cancelled.
 //
 // Context: task, nothing held. One at a time in an engine (AddressSpace::copying_).
@@ -47,6 +48,7 @@ class Copier {
   Expected<TableId> new_table(RegionRecord& source, std::uint64_t leaf);
 
   void settle_if_pinned(RegionRecord& source, std::uint64_t leaf) noexcept;
+  static void wait_for_marks(const RegionRecord& source) noexcept;
   bool freeze(RegionRecord& source, std::uint64_t leaf) noexcept;
   static void thaw(RegionRecord& source) noexcept;
   static void thaw_leaf(LeafRecord& leaf) noexcept;

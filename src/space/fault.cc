@@ -121,19 +121,26 @@ FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t in
 
 bool FaultServer::pay_for_leaf(RegionRecord& region, std::uint64_t index) noexcept {
   std::atomic<std::uint8_t>& paid = region.leaves[index / kLeafEntries];
-  if (paid.load(std::memory_order_acquire) != 0) return true;
-  // While a clone is made of the region, what was never touched must not appear from nowhere.
-  while (const std::uint32_t frozen = region.frozen.load(std::memory_order_seq_cst)) {
+  for (;;) {
+    if (paid.load(std::memory_order_acquire) != 0) return true;
+    // While a clone is made of the region, what was never touched must not appear from nowhere. We
+    // say that we are about to mark a leaf and then look for a copy; a copy does the reverse.
+    region.marking.fetch_add(1, std::memory_order_seq_cst);
+    const std::uint32_t frozen = region.frozen.load(std::memory_order_seq_cst);
+    HF_INTERLEAVE();
+    if (frozen == 0) break;
+    region.marking.fetch_sub(1, std::memory_order_seq_cst);
     sync::parking().wait(region.frozen, frozen, 0);
   }
-  if (!parts_.pool.charge(1, page::Priority::normal)) return false;
+  const bool charged = parts_.pool.charge(1, page::Priority::normal);
   std::uint8_t expected = 0;
-  if (paid.compare_exchange_strong(expected, 1, std::memory_order_acq_rel)) {
+  if (charged && paid.compare_exchange_strong(expected, 1, std::memory_order_acq_rel)) {
     region.leaves_charged.fetch_add(1, std::memory_order_relaxed);
-  } else {
+  } else if (charged) {
     parts_.pool.uncharge(1);  // another thread paid meanwhile
   }
-  return true;
+  region.marking.fetch_sub(1, std::memory_order_seq_cst);
+  return charged;
 }
 
 }  // namespace holdfast::space

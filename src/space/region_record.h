@@ -160,7 +160,11 @@ class RegionRecord {
   std::atomic<std::uint64_t> pages{0};           // the region's size; <= capacity
   std::atomic<Advice> advice{Advice::normal};    // normal, sequential or random
   std::atomic<std::uint32_t> leaves_charged{0};  // frames charged for tables
-  std::atomic<std::uint32_t> frozen{0};          // clones and snapshots being made of it now
+  // A Dekker pair, both seq_cst: who is about to set the first mark in a leaf's flag counts itself
+  // in `marking` and then looks at `frozen`; a copy counts itself in `frozen` and then waits for
+  // `marking` to be 0. From there to its end no leaf's flag changes from 0 to 1.
+  std::atomic<std::uint32_t> frozen{0};   // clones and snapshots being made of it now
+  std::atomic<std::uint32_t> marking{0};  // threads that are about to pay for a leaf
   StreamDetector streams;
   StreamDetector write_streams;  // of write faults at shared and protected pages
 

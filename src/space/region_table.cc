@@ -76,6 +76,7 @@ Expected<RegionRecord*> RegionTable::claim(std::uint64_t capacity, std::uint32_t
   region.bases = reinterpret_cast<std::atomic<TableId>*>(memory + paid_bytes + record_bytes);
   region.read_only = false;
   region.frozen.store(0, std::memory_order_relaxed);
+  region.marking.store(0, std::memory_order_relaxed);
   region.advice.store(Advice::normal, std::memory_order_relaxed);
   region.leaves_charged.store(0, std::memory_order_relaxed);
   region.streams.reset();

@@ -203,6 +203,19 @@ bool Sharing::cancel(LeafRecord& leaf, TableId table) noexcept {
   return cancelled;
 }
 
+// Waits until the region whose leaf a pending table stands for is not being copied. The region may
+// go while we look: it settles its tables first, and then its leaves are there no more. One that is
+// dying has no copy under way that we would have to wait for.
+void Sharing::wait_for_source(const SharedTables::Header& header) noexcept {
+  RegionRecord& region = parts_.regions.record(header.source);
+  HF_INTERLEAVE();
+  if (!region.enter_to_read()) return;
+  if (header.state.load(std::memory_order_seq_cst) == SharedTables::kPending) {
+    wait_until_thawed(region, region.leaf_records[header.leaf]);
+  }
+  region.leave();
+}
+
 void Sharing::settle(TableId table) noexcept {
   SharedTables::Header& header = parts_.regions.tables().header(table);
   for (;;) {
@@ -212,8 +225,7 @@ void Sharing::settle(TableId table) noexcept {
       sync::parking().wait(header.state, state, 0);
       continue;
     }
-    RegionRecord& region = parts_.regions.record(header.source);
-    wait_until_thawed(region, region.leaf_records[header.leaf]);
+    wait_for_source(header);
     if (header.state.compare_exchange_strong(state, SharedTables::kSettling)) break;
   }
   capture_all(table);

@@ -139,6 +139,7 @@ class Sharing {
   EntryValue capture(RegionRecord& region, std::uint64_t index, EntryValue value,
                      std::uint32_t& promised) noexcept;
   void wait_until_thawed(RegionRecord& region, const LeafRecord& leaf) noexcept;
+  void wait_for_source(const SharedTables::Header& header) noexcept;
 
   Parts& parts_;
 };

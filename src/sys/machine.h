@@ -86,8 +86,9 @@ class FaultSource {
   virtual Transfer copy(Address to, const std::byte* from, std::uint64_t bytes,
                         Protection protection = Protection::writable) noexcept = 0;
   // Carries the pages that stand at `from` to `to` (both machine addresses) without copying; they
-  // are missing at `from` afterwards. Needs can_move(). Stops with EEXIST, ENOENT (nothing stands
-  // at from), EBUSY (the kernel holds the page: copy instead), EAGAIN, EINVAL.
+  // are missing at `from` afterwards. The caller knows that nothing stands at `to`, and nobody
+  // writes to `from`. Needs can_move(). Stops with EEXIST (something does stand at `to`), ENOENT
+  // (nothing stands at from), EBUSY (the kernel holds the page: copy instead), EAGAIN, EINVAL.
   virtual Transfer move(Address to, Address from, std::uint64_t bytes) noexcept = 0;
   [[nodiscard]] virtual bool can_move() const noexcept = 0;
   // Changes the protection of the pages that are there, in one call; what is missing stays missing,

@@ -34,6 +34,11 @@ TEST_F(Storm, every_byte_of_three_threads_is_right) { check("3 120 128"); }
 TEST_F(Storm, every_byte_is_right_on_both_sides_of_forks) { check("1 120 128 forks"); }
 TEST_F(Storm, every_byte_is_right_when_one_of_several_threads_forks) { check("2 80 128 forks"); }
 
+TEST_F(Storm, children_have_every_byte_that_other_threads_moved_as_they_were_born) {
+  const auto result = held("24M", bin("run_movers") + " 48 3 12");
+  EXPECT_EQ(result.status, 0) << result.output;
+}
+
 TEST_F(Storm, the_program_is_right_without_holdfast_too) {
   const auto result = tests::run_program("run_storm", std::to_string(seed()) + " 2 100 64 forks");
   EXPECT_EQ(result.status, 0) << result.output;

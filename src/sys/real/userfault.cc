@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -91,6 +92,26 @@ class ErrnoKeeper {
  private:
   int saved_;
 };
+
+// After a MOVE that was refused with EEXIST: true if the page that stood at `from` is gone, so that
+// what stands at the destination is that page.
+//
+// Linux 6.18 moves in batches, and when the first try of one ended with EAGAIN (a page is being
+// migrated, or its entry changes under the call), it moves the batch at the second, takes it for
+// another failure, tries a third time, and then says EEXIST for pages that it has just moved.
+// Whoever believed that would go on with two pages, and lose all that is stored to the one that is
+// there. Seen under compaction, and wherever bits of the entries change meanwhile (MADV_COLD).
+//
+// Who still reads at `from`, as a write-out may, has the kernel's page of zeros there by now. A
+// source that is there and holds something is the other case: the destination was mapped behind us.
+bool was_carried(Address from) noexcept {
+  unsigned char resident = 0;
+  auto* const page = reinterpret_cast<std::byte*>(from);
+  if (::mincore(page, kPageSize, &resident) != 0) return false;
+  if ((resident & 1) == 0) return true;
+  const auto word = base::repeated_word(page);
+  return word && *word == 0;
+}
 
 int range_ioctl(int fd, unsigned long request, void* argument) noexcept {
   const ErrnoKeeper keep;
@@ -260,7 +281,10 @@ Transfer Userfault::move(Address to, Address from, std::uint64_t bytes) const no
     MoveArgument argument{
         .to = to + offset, .from = from + offset, .bytes = chunk, .mode = 0, .moved = 0};
     const int result = ::ioctl(fd_, kIoctlMove, &argument);
-    return step_of(result, argument.moved, errno);
+    const Step did = step_of(result, argument.moved, errno);
+    if (did.done != 0 || did.error != EEXIST || !was_carried(from + offset)) return did;
+    wake(to + offset, kPageSize);  // which the call has not done for what it does not tell
+    return Step{kPageSize, 0};
   });
 }
 
