@@ -50,6 +50,10 @@ std::uint32_t Budget::take(std::uint32_t pages) {
     woken_ = true;
     low_.notify_one();
   }
+  if (got == 0) {
+    ++shortages_;
+    short_.notify_all();
+  }
   return got;
 }
 
@@ -134,6 +138,13 @@ bool Budget::wait_for_work(int timeout_ms) {
   return !stopped_;
 }
 
+bool Budget::wait_for_shortage(std::uint64_t& seen) {
+  std::unique_lock lock(mutex_);
+  short_.wait(lock, [&] { return stopped_ || shortages_ != seen; });
+  seen = shortages_;
+  return !stopped_;
+}
+
 void Budget::wake_evictor() {
   const std::lock_guard lock(mutex_);
   woken_ = true;
@@ -144,6 +155,7 @@ void Budget::stop() {
   const std::lock_guard lock(mutex_);
   stopped_ = true;
   low_.notify_all();
+  short_.notify_all();
 }
 
 Budget::Peaks Budget::peaks() {

@@ -60,6 +60,9 @@ class Budget {
   // for good.
   bool wait_for_work(int timeout_ms);
   void wake_evictor();
+  // Waits until somebody has been given nothing; false: the run is over. `seen`: the caller's own,
+  // 0 at first.
+  bool wait_for_shortage(std::uint64_t& seen);
   void stop();
 
   struct Peaks {
@@ -84,6 +87,8 @@ class Budget {
   std::atomic<std::uint64_t> headroom_{0};
   bool stopped_ = false;
   bool woken_ = false;
+  std::condition_variable short_;
+  std::uint64_t shortages_ = 0;  // how often somebody was given nothing
   Peaks peaks_;
 };
 

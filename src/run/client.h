@@ -110,9 +110,10 @@ class Client {
   std::uint32_t take_window_out(EvictionBuffer& buffer, bool& tried);
   // What could not leave because a fork has left it shared is made this process's own.
   void unshare_busy();
-  // Stores what is still in a full buffer, and frees it. False: some of it could neither be stored
-  // nor put back; another time.
-  bool store_buffer(EvictionBuffer& buffer);
+  // Stores what is still in a buffer that the caller has claimed, and frees it. returned: some of
+  // it could not be stored, and was put back. some_left: nor be put back; the buffer is not freed.
+  enum class Stored : std::uint8_t { all, returned, some_left };
+  Stored store_buffer(EvictionBuffer& buffer);
   [[nodiscard]] std::uint64_t windows_queued() const noexcept {
     return queued_.load(std::memory_order_relaxed);
   }
@@ -232,7 +233,7 @@ class Client {
   struct Batch;
   bool pick(EvictionBuffer& buffer, std::uint32_t& next, Batch& batch);
   void store(Batch& batch);
-  bool commit(EvictionBuffer& buffer, Batch& batch);
+  Stored commit(EvictionBuffer& buffer, Batch& batch);
   bool put_back(EvictionBuffer& buffer, std::uint32_t place);
 
   // What was moved (or unmapped: to nothing), and what was out of it, with a count of each slot.
