@@ -43,9 +43,8 @@ Observer::Observer(Parts& parts, const Balancer& balancer, const RunOptions& opt
       begun_(parts.machine.now_ns()),
       history_(kSamplesMax, kSampleInterval),
       map_interval_ns_(kMapInterval),
-      status_rows_(status_rows),
       unmanaged_(parts.machine, std::move(pager)) {
-  if (!options.quiet) line_.emplace(STDERR_FILENO);
+  if (!options.quiet) line_.emplace(STDERR_FILENO, status_rows);
 }
 
 Sample Observer::sample(std::uint64_t time, std::uint64_t resident_pages) {
@@ -89,7 +88,6 @@ void Observer::stop() {
   if (stop_fd_ >= 0) ::close(stop_fd_);
   stop_fd_ = -1;
   if (line_) line_->hide();
-  status_rows_.store(0);
 }
 
 void Observer::main(void* self) { static_cast<Observer*>(self)->run(); }
@@ -127,7 +125,6 @@ void Observer::show(const Sample& now) {
                .file_bytes = now.file_bytes,
                .faults_per_second = static_cast<double>(now.faults - shown_.faults) / seconds,
                .stalled = static_cast<double>(now.stalled_ns - shown_.stalled_ns) / 1e9 / seconds});
-  status_rows_.store(line_->rows_taken());
   shown_ = now;
 }
 

@@ -61,7 +61,6 @@ class Observer {
   std::uint64_t map_interval_ns_;
   std::uint64_t next_map_ns_ = 0;
   std::optional<StatusLine> line_;
-  std::atomic<unsigned>& status_rows_;
   Sample shown_;  // what the rates on the line are since
   Unmanaged unmanaged_;
   std::uint64_t next_look_ns_ = 0;  // for those

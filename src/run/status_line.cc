@@ -66,7 +66,7 @@ std::string status_row_removal(unsigned rows) {
 
 // Opened anew, so as not to wait for a terminal that somebody has stopped (Ctrl-S), without taking
 // waiting away from everybody else who has it.
-StatusLine::StatusLine(int terminal) {
+StatusLine::StatusLine(int terminal, std::atomic<unsigned>& rows_taken) : rows_(rows_taken) {
   if (::isatty(terminal) == 0) return;
   terminal_ = ::open(("/proc/self/fd/" + std::to_string(terminal)).c_str(),
                      O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);

@@ -9,6 +9,7 @@
 // whoever outlives it, with status_row_removal().
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 
@@ -32,8 +33,10 @@ struct Status {
 
 class StatusLine {
  public:
-  // Of the terminal behind this descriptor. Nothing is ever drawn if there is none.
-  explicit StatusLine(int terminal);
+  // Of the terminal behind this descriptor. Nothing is ever drawn if there is none. `rows_taken`:
+  // where it says how many rows the terminal has while the lowest is taken, else 0; always before
+  // it draws, for whoever finds it killed.
+  StatusLine(int terminal, std::atomic<unsigned>& rows_taken);
   ~StatusLine();
   StatusLine(const StatusLine&) = delete;
   StatusLine& operator=(const StatusLine&) = delete;
@@ -41,8 +44,6 @@ class StatusLine {
   [[nodiscard]] bool is_possible() const noexcept { return possible_; }
   void show(const Status& status);
   void hide();
-  // How many rows the terminal had when the lowest was taken; 0: none is taken.
-  [[nodiscard]] unsigned rows_taken() const noexcept { return rows_; }
 
  private:
   enum class Use : std::uint8_t { ours, programs, none };
@@ -52,7 +53,7 @@ class StatusLine {
 
   int terminal_ = -1;
   bool possible_ = false;
-  unsigned rows_ = 0;
+  std::atomic<unsigned>& rows_;
 };
 
 }  // namespace holdfast::run
