@@ -18,25 +18,47 @@ constexpr std::uint32_t frames_of(unsigned order) noexcept { return 1U << order;
 }  // namespace
 
 BuddyLists::BuddyLists(std::span<Page> pages) noexcept
-    : pages_(pages), lists_(make_lists<List>(pages, std::make_index_sequence<kMaxOrder + 1>())) {}
+    : pages_(pages),
+      lists_(make_lists<List>(pages, std::make_index_sequence<kMaxOrder + 1>())),
+      free_frames_(pages.size()) {}
 
-void BuddyLists::give_all() noexcept {
-  std::uint64_t index = 0;
-  while (index < pages_.size()) {
-    // The largest block that is aligned here and fits: the tail gets smaller ones.
+void BuddyLists::describe_all() noexcept {
+  while (describe_more()) {
+  }
+}
+
+bool BuddyLists::describe_more() noexcept {
+  const std::uint32_t first = described_;
+  const auto end = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(std::uint64_t{first} + frames_of(kMaxOrder), pages_.size()));
+  if (first == end) return false;
+  for (std::uint32_t i = first; i < end; ++i) pages_[i].start_free();
+  described_ = end;
+  give_run(first, end);
+  return true;
+}
+
+void BuddyLists::give_run(std::uint32_t index, std::uint32_t end) noexcept {
+  while (index < end) {
     unsigned order = std::min<unsigned>(kMaxOrder, static_cast<unsigned>(std::countr_zero(index)));
-    while (index + frames_of(order) > pages_.size()) --order;
-    insert(static_cast<std::uint32_t>(index), order);
+    while (index + frames_of(order) > end) --order;
+    link(index, order);
     index += frames_of(order);
   }
-  HF_CHECK2(free_frames() == pages_.size(), free_frames(), pages_.size());
 }
 
 std::uint32_t BuddyLists::take(unsigned order) noexcept {
   HF_DCHECK2(order <= kMaxOrder, order, kMaxOrder);
   unsigned found = order;
-  while (found <= kMaxOrder && lists_[found].empty()) ++found;
-  if (found > kMaxOrder) return base::kNoLink;
+  while (lists_[found].empty()) {
+    if (found < kMaxOrder) {
+      ++found;
+    } else if (describe_more()) {
+      found = order;
+    } else {
+      return base::kNoLink;
+    }
+  }
   const std::uint32_t index = lists_[found].front();
   extract(index, found);
   give_rest(index, found, frames_of(order));
@@ -47,9 +69,15 @@ std::uint32_t BuddyLists::take_singles(std::span<std::uint32_t> out) noexcept {
   const auto wanted = static_cast<std::uint32_t>(out.size());
   std::uint32_t got = 0;
   unsigned order = 0;
-  while (got < wanted && order <= kMaxOrder) {
+  while (got < wanted) {
     if (lists_[order].empty()) {
-      ++order;
+      if (order < kMaxOrder) {
+        ++order;
+      } else if (describe_more()) {
+        order = 0;
+      } else {
+        break;
+      }
       continue;
     }
     const std::uint32_t index = lists_[order].front();
@@ -75,12 +103,16 @@ void BuddyLists::give(std::uint32_t index, unsigned order) noexcept {
 }
 
 void BuddyLists::insert(std::uint32_t index, unsigned order) noexcept {
+  link(index, order);
+  add_free(frames_of(order));
+}
+
+void BuddyLists::link(std::uint32_t index, unsigned order) noexcept {
   Page& head = pages_[index];
   HF_DCHECK2(head.count() == 0 && head.state() == PageState::free, index, order);
   head.set_order(order);
   head.set_on_buddy_list(true);
   lists_[order].push_front(index);
-  add_free(frames_of(order));
 }
 
 void BuddyLists::extract(std::uint32_t index, unsigned order) noexcept {

@@ -1,7 +1,10 @@
 // BuddyLists: free blocks of 2^0 to 2^9 frames, naturally aligned, merged with their buddies.
 //
 // Who owns what: a frame on these lists belongs to the pool; the lists link the heads of blocks
-// through their descriptors. A head on a list carries its block's order and the buddy bit; the
+// through their descriptors. Frames that nobody has had yet are on no list and have no descriptor:
+// their part of the table is untouched memory, all zeroes, which reads as free and unlisted. It is
+// made when the lists run out, a largest block at a time, so that a budget that is not used costs
+// no memory and no time. A head on a list carries its block's order and the buddy bit; the
 // other frames of the block carry neither, which is how a merge knows a free buddy from a frame
 // that is free elsewhere (on a CPU's stack, deferred, reserved).
 //
@@ -25,8 +28,8 @@ class BuddyLists {
  public:
   explicit BuddyLists(std::span<Page> pages) noexcept;
 
-  // Takes every frame that there is into the lists. Once, at the start.
-  void give_all() noexcept HF_REQUIRES(mutex);
+  // Makes the descriptors of all frames, for whoever wants to look at each.
+  void describe_all() noexcept HF_REQUIRES(mutex);
 
   // The first frame of a block of 2^order, split off a larger one where needed; kNoLink: none.
   [[nodiscard]] std::uint32_t take(unsigned order) noexcept HF_REQUIRES(mutex);
@@ -36,12 +39,13 @@ class BuddyLists {
   // Gives a block back: its frames are free, on no list, with count 0. Merges as far as it can.
   void give(std::uint32_t index, unsigned order) noexcept HF_REQUIRES(mutex);
 
-  // Frames on the lists. Any context; approximate while others work.
+  // Frames on the lists, or with no descriptor yet. Any context; approximate while others work.
   [[nodiscard]] std::uint64_t free_frames() const noexcept {
     return free_frames_.load(std::memory_order_relaxed);
   }
 
-  // Calls visit(index, order) for every block; false: a list is damaged or visit said false.
+  // Calls visit(index, order) for every block on a list; false: a list is damaged or visit said
+  // false.
   template <class Visit>
   [[nodiscard]] bool for_each(Visit&& visit) noexcept HF_REQUIRES(mutex) {
     for (unsigned order = 0; order <= kMaxOrder; ++order) {
@@ -61,7 +65,12 @@ class BuddyLists {
  private:
   using List = base::IndexList<Page, Page::Links>;
 
+  // Makes the descriptors of the next frames that have none, and lists those. False: all have.
+  bool describe_more() noexcept HF_REQUIRES(mutex);
+  // Lists a run of frames that are counted already, in the largest blocks that are aligned there.
+  void give_run(std::uint32_t index, std::uint32_t end) noexcept HF_REQUIRES(mutex);
   void insert(std::uint32_t index, unsigned order) noexcept HF_REQUIRES(mutex);
+  void link(std::uint32_t index, unsigned order) noexcept HF_REQUIRES(mutex);
   void extract(std::uint32_t index, unsigned order) noexcept HF_REQUIRES(mutex);
   [[nodiscard]] bool is_free_block(std::uint64_t index, unsigned order) const noexcept
       HF_REQUIRES(mutex);
@@ -76,7 +85,8 @@ class BuddyLists {
 
   std::span<Page> pages_;  // constant
   std::array<List, kMaxOrder + 1> lists_ HF_GUARDED_BY(mutex);
-  std::atomic<std::uint64_t> free_frames_{0};  // written under mutex, read by anyone
+  std::uint32_t described_ HF_GUARDED_BY(mutex) = 0;  // frames below have a descriptor
+  std::atomic<std::uint64_t> free_frames_;            // written under mutex, read by anyone
 };
 
 }  // namespace holdfast::page

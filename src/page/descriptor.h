@@ -149,6 +149,17 @@ class Page {
   static constexpr unsigned kWindowShift = 12;
   static constexpr std::uint32_t kVersionBit = 1U << 31;  // of slot_; slots are fewer than that
 
+  // Memory that was never touched becomes the descriptor of a free frame. Whoever looks at every
+  // frame may be reading it.
+  void start_free() noexcept {
+    HF_DCHECK2(references_.load(std::memory_order_relaxed) == 0, references_, word_);
+    HF_DCHECK2(word_.load(std::memory_order_relaxed) == 0, references_, word_);
+    next_.store(base::kNoLink, std::memory_order_relaxed);
+    prev_.store(base::kNoLink, std::memory_order_relaxed);
+    owner_.store(~std::uint64_t{0}, std::memory_order_relaxed);
+    slot_.store(SlotIndex::kNoneValue, std::memory_order_relaxed);
+    word_.store(kNoPoolWindow << kWindowShift, std::memory_order_relaxed);
+  }
   // The pool gives the frame out: one reference, its taker's.
   void start_held() noexcept {
     HF_DCHECK2(references_.load(std::memory_order_relaxed) == 0, references_, word_);

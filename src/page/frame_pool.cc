@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <new>
 
 namespace holdfast::page {
 namespace {
@@ -44,7 +43,6 @@ Expected<std::unique_ptr<FramePool>> FramePool::create(sys::Machine& machine,
     return fail(home.error());
   }
   auto* first = reinterpret_cast<Page*>(machine.view(table));
-  for (std::uint32_t i = 0; i < options.frames; ++i) new (first + i) Page;
   return std::unique_ptr<FramePool>(
       new FramePool(machine, options, std::span<Page>(first, options.frames), table, *home));
 }
@@ -65,8 +63,6 @@ FramePool::FramePool(sys::Machine& machine, const FramePoolOptions& options, std
   holders_.attach(after_pages, pages.size(), options.record_call_sites);
   bitmap_ = reinterpret_cast<std::uint64_t*>(
       after_pages + HolderTable::bytes_for(pages.size(), options.record_call_sites));
-  sync::MutexGuard guard(buddy_.mutex);
-  buddy_.give_all();
 }
 
 FramePool::~FramePool() {

@@ -67,6 +67,7 @@ class PoolCheck {
 
   bool walk_buddy() noexcept {
     sync::MutexGuard guard(pool_.buddy_.mutex);
+    pool_.buddy_.describe_all();
     std::uint64_t frames = 0;
     const bool sound = pool_.buddy_.for_each([&](std::uint32_t index, unsigned order) {
       frames += std::uint64_t{1} << order;

@@ -23,6 +23,32 @@ TEST_F(FramePoolTest, a_new_pool_is_all_free) {
   EXPECT_TRUE(pool->check());
 }
 
+TEST_F(FramePoolTest, a_frame_that_nobody_has_had_costs_no_memory) {
+  make(4096);
+  ASSERT_NE(take_one(Priority::normal), nullptr);
+  const Page& last = pool->pages().back();
+  const std::vector<char> zeroes(sizeof last);
+  EXPECT_EQ(std::memcmp(&last, zeroes.data(), sizeof last), 0);
+  EXPECT_EQ(pool->counts(), (FrameCounts{.total = 4096, .free = 4095, .used = 1}));
+}
+
+TEST_F(FramePoolTest, every_frame_can_be_had_once_though_the_last_are_less_than_a_largest_block) {
+  make(1000);
+  std::set<Page*> had;
+  while (Page* const page = take_one(Priority::normal)) had.insert(page);
+  EXPECT_EQ(had.size(), 1000u);
+  EXPECT_EQ(pool->counts(), (FrameCounts{.total = 1000, .used = 1000}));
+}
+
+TEST_F(FramePoolTest, the_largest_block_comes_from_frames_that_nobody_has_had) {
+  make(1300);
+  ASSERT_NE(take_one(Priority::normal), nullptr);
+  const auto block = pool->allocate_block(9, Priority::normal);
+  ASSERT_TRUE(block) << block.error().message();
+  pages.push_back(*block);
+  EXPECT_FALSE(pool->allocate_block(9, Priority::normal));
+}
+
 TEST_F(FramePoolTest, too_few_frames_are_refused_with_the_least_number) {
   const auto result = FramePool::create(machine, {.frames = 15});
   ASSERT_FALSE(result);
@@ -295,6 +321,7 @@ TEST_F(FramePoolTest, the_metadata_is_counted) {
 
 TEST_F(FramePoolTest, check_says_what_is_wrong) {
   make(64);
+  ASSERT_NE(take_one(Priority::normal), nullptr);  // now all 64 have a descriptor
   pool->pages()[10].set_slot(SlotIndex(7));
   machine.capture = true;
   EXPECT_FALSE(pool->check());
