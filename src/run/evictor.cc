@@ -11,6 +11,8 @@ constexpr int kIdleMs = 50;            // how often housekeeping looks, with not
 constexpr int kStuckMs = 5;            // how soon to try again when nothing could leave
 constexpr int kWindowsTriedMax = 256;  // of one client in one turn: most hold nothing any more
 constexpr int kMaintenanceMax = 8;     // passes of the swap's housekeeping in one turn
+// Nobody is told of what mends itself: pages freed meanwhile make room within milliseconds.
+constexpr std::uint64_t kTellFullNs = 500'000'000;
 
 }  // namespace
 
@@ -188,12 +190,13 @@ void Evictor::release_held() {
 void Evictor::swap_is_full() {
   const std::uint64_t now = parts_.machine.now_ns();
   if (full_since_ns_ == 0) full_since_ns_ = now;
-  if (!told_full_) {
+  const std::uint64_t full_for = now - full_since_ns_;
+  if (!told_full_ && full_for >= std::min(kTellFullNs, parts_.swap_full_wait_ns)) {
     told_full_ = true;
     parts_.machine.print_line(
         "holdfast: swap is full: the program waits (--swap says what tiers there are)");
   }
-  if (now - full_since_ns_ >= parts_.swap_full_wait_ns) {
+  if (full_for >= parts_.swap_full_wait_ns) {
     parts_.give_up(parts_.context, "swap is full");
   }
 }
