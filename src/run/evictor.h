@@ -15,6 +15,7 @@
 
 #include "run/client.h"
 #include "run/registry.h"
+#include "run/spinning_mutex.h"
 #include "sys/sys.h"
 
 namespace holdfast::run {
@@ -57,7 +58,7 @@ class Evictor {
   Registry& registry_;
   std::unique_ptr<sys::Thread> thread_;
   std::vector<std::unique_ptr<sys::Thread>> storers_;
-  std::mutex queue_mutex_;
+  SpinningMutex queue_mutex_;
   std::deque<std::uint32_t> full_;     // oldest first; guarded by queue_mutex_
   std::vector<Registry::Use> owners_;  // by buffer: keeps its client alive; guarded by it too
   std::uint64_t full_since_ns_ = 0;    // no tier takes a page: since when; 0: one does

@@ -1,4 +1,5 @@
-// A mutex between the pager thread and the evictor, which spins for a while before it sleeps.
+// A mutex between the pager thread, the evictor and its storers, which spins for a while before it
+// sleeps.
 //
 // Why: the pager holds it for a few microseconds for each fault, and takes it again for the next. A
 // waiter that sleeps has to be woken at every unlock, on another CPU, and comes too late each time:
