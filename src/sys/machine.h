@@ -16,6 +16,7 @@
 #pragma once
 
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,6 +25,7 @@
 
 #include "base/base.h"
 #include "sys/async_io.h"
+#include "sys/data_file.h"
 
 namespace holdfast::sys {
 
@@ -102,14 +104,6 @@ class FaultSource {
   [[nodiscard]] virtual const char* description() const noexcept = 0;
 };
 
-// One extent of a read or write.
-struct IoRequest {
-  std::byte* data = nullptr;  // aligned to SwapFile::block_bytes()
-  std::uint64_t bytes = 0;    // a multiple of block_bytes(), not 0
-  std::uint64_t offset = 0;   // in the file, a multiple of block_bytes()
-  int error = 0;              // out: 0, or the errno of this extent (short transfers are EIO)
-};
-
 enum class IoBackend : std::uint8_t { automatic, ring, plain };
 
 struct SwapFileOptions {
@@ -182,6 +176,19 @@ class Machine {
   // Makes a swap file. Errors: not_found, permission (EACCES, EROFS), system (ENOSPC, ...).
   [[nodiscard]] virtual Expected<std::unique_ptr<SwapFile>> create_swap_file(
       const SwapFileOptions& options) = 0;
+
+  // Opens a regular file in place. Errors: not_found, permission, invalid_argument (a directory, a
+  // pipe, a descriptor that is not open for that use), system.
+  [[nodiscard]] virtual Expected<std::unique_ptr<DataFile>> open_data_file(
+      const DataFileOptions& options) {
+    (void)options;
+    return fail({.code = Errc::unsupported, .doing = "open file"});
+  }
+  // Takes the name away, durably. errno; ENOENT: there is none.
+  [[nodiscard]] virtual int remove_file(const std::string& path) {
+    (void)path;
+    return ENOENT;
+  }
 
   // Opens a queue of asynchronous transfers. Errors: permission or unsupported (the backend that
   // was asked for is not to be had), out_of_memory, system.

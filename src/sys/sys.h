@@ -3,6 +3,7 @@
 
 #include "sys/byte_store.h"
 #include "sys/cpu_follower.h"
+#include "sys/data_file.h"
 #include "sys/machine.h"
 #include "sys/probe.h"
 #include "sys/streams.h"

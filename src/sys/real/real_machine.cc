@@ -17,6 +17,7 @@
 #include "sys/machine.h"
 #include "sys/real/async_io.h"
 #include "sys/real/cpus.h"
+#include "sys/real/data_file.h"
 #include "sys/real/fault_source.h"
 #include "sys/real/fork_guard.h"
 #include "sys/real/memory_limit.h"
@@ -122,6 +123,11 @@ class RealMachine final : public Machine {
   Expected<std::unique_ptr<SwapFile>> create_swap_file(const SwapFileOptions& options) override {
     return real::create_real_swap_file(options);
   }
+
+  Expected<std::unique_ptr<DataFile>> open_data_file(const DataFileOptions& options) override {
+    return real::open_real_data_file(options);
+  }
+  int remove_file(const std::string& path) override { return real::remove_real_file(path); }
 
   Expected<std::unique_ptr<AsyncIo>> open_async_io(const AsyncIoOptions& options) override {
     return real::open_real_async_io(options);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "sys/sim/sim_device_file.h"
+#include "sys/sim/sim_disk.h"
 #include "sys/sim/sim_failures.h"
 #include "sys/sim/sim_memory.h"
 #include "sys/sim/sim_options.h"
@@ -46,6 +47,7 @@ struct SimCore {
   static constexpr int kFirstDescriptor = 1000;  // none that the process has
   std::vector<std::unique_ptr<SimDeviceFile>> devices;
   std::vector<SimAsync*> queues;
+  SimDisk disk;
 };
 
 }  // namespace holdfast::sys

@@ -74,6 +74,9 @@ class SimMachine final : public Machine {
   void end_stream(int stream);
   [[nodiscard]] std::vector<std::byte> device_bytes(int fd) const;
 
+  // --- files with names, and what crashes make of them ---
+  [[nodiscard]] SimDisk& disk() noexcept { return core_->disk; }
+
   // --- failures and probes ---
   [[nodiscard]] Failures& failures() noexcept { return core_->failures; }
   [[nodiscard]] const SimStats& sim_stats() const noexcept { return core_->stats; }
@@ -107,6 +110,11 @@ class SimMachine final : public Machine {
       const FaultSourceOptions& options, FaultSink& sink) override;
   [[nodiscard]] Expected<std::unique_ptr<SwapFile>> create_swap_file(
       const SwapFileOptions& options) override;
+  [[nodiscard]] Expected<std::unique_ptr<DataFile>> open_data_file(
+      const DataFileOptions& options) override {
+    return core_->disk.open(*core_, options);
+  }
+  int remove_file(const std::string& path) override { return core_->disk.remove(path); }
   [[nodiscard]] Expected<std::unique_ptr<AsyncIo>> open_async_io(
       const AsyncIoOptions& options) override;
   [[nodiscard]] Expected<std::unique_ptr<Thread>> start_thread(const char* name,

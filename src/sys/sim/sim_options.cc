@@ -31,10 +31,10 @@ void draw_failures(SimOptions& options, SimRandom& random) noexcept {
 
 const char* name(FailureKind kind) noexcept {
   static constexpr const char* kNames[kFailureKinds] = {
-      "reserve",      "register_range", "open_faults",   "copy_again", "copy_memory",
-      "move_again",   "move_busy",      "protect_again", "remap_out",  "discard",
-      "thread_start", "file_create",    "file_read",     "file_write", "file_full",
-      "file_corrupt", "async_error",    "async_short",   "async_ended"};
+      "reserve",      "register_range", "open_faults",   "copy_again",  "copy_memory",
+      "move_again",   "move_busy",      "protect_again", "remap_out",   "discard",
+      "thread_start", "file_create",    "file_read",     "file_write",  "file_full",
+      "file_corrupt", "async_error",    "async_short",   "async_ended", "file_sync"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 

@@ -29,9 +29,10 @@ enum class FailureKind : std::uint8_t {
   async_error,     // EIO, one asynchronous request
   async_short,     // fewer bytes than asked, one asynchronous transfer
   async_ended,     // ECANCELED though nobody asked: its submitter's thread has ended, say
+  file_sync,       // EIO; nothing has become durable
 };
-inline constexpr std::size_t kFailureKinds = 19;
-static_assert(static_cast<std::size_t>(FailureKind::async_ended) + 1 == kFailureKinds);
+inline constexpr std::size_t kFailureKinds = 20;
+static_assert(static_cast<std::size_t>(FailureKind::file_sync) + 1 == kFailureKinds);
 
 [[nodiscard]] const char* name(FailureKind kind) noexcept;
 
