@@ -9,3 +9,4 @@
 #include "sync/mutex.h"
 #include "sync/parking.h"
 #include "sync/thread_annotations.h"
+#include "sync/turn.h"
