@@ -46,6 +46,9 @@ struct DataFileOptions {
   int fd = -1;
   FileUse use = FileUse::read;
   bool create = false;  // where there is none, an empty one of mode 0600, durably
+  // By the kernel's cache even where whole blocks could go past it: for what is written in small
+  // pieces, and read back soon.
+  bool cached = false;
 };
 
 class DataFile {

@@ -196,7 +196,7 @@ Expected<std::unique_ptr<DataFile>> open_real_data_file(const DataFileOptions& o
     return fail(file_error(error, kOpening, "kind of file"));
   }
   const int flags = (options.use == FileUse::write ? O_RDWR : O_RDONLY) | O_CLOEXEC;
-  const int direct = ::open(link_of(fd).c_str(), flags | O_DIRECT);
+  const int direct = options.cached ? -1 : ::open(link_of(fd).c_str(), flags | O_DIRECT);
   (void)shared_rings();  // set up here: a fault handler must not be the first to ask
   auto* const file = new (std::nothrow) RealDataFile(fd, direct, traits);
   if (file == nullptr) {
