@@ -27,17 +27,17 @@
 //
 // What goes wrong in a plain load (the device fails, the file was cut short under its mapping) goes
 // to Options::on_error, with errno and offset. What cannot be written back stays changed and in
-// memory; the error is kept for the file and told by the next sync(), commit() or unmap() of each
-// mapping, once.
+// memory; the error is kept for the file and told by the next sync() of each mapping, once.
 //
 // Context: task only, but data() and size(). Thread-safety: a mapping may be used by several
 // threads at once. commit(), rollback() and sync() take what is stored at the moment: threads that
-// change what belongs together pause for the call, as for a snapshot.
+// change what belongs together pause for the call, as for a snapshot, or hold a Transaction.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "holdfast/context.h"
 #include "holdfast/engine.h"
@@ -65,6 +65,8 @@ struct FileOptions {
   std::uint64_t at_least =
       0;  // a file shorter than that is made that long, with zeros. shared only
   std::uint64_t capacity = 0;  // how long resize() may make the file, bytes; 0: as long as it is
+  // With commits: a journal longer than that is brought to its end by the commit that made it so.
+  std::uint64_t journal_limit = 64 << 20;
 };
 
 // A name, or an open descriptor where the name is empty.
@@ -73,6 +75,8 @@ struct FileLocation {
   int fd = -1;
 };
 
+class Transaction;
+
 namespace detail {
 // What a FileMapping stands for inside the engine.
 class FileControl {
@@ -80,6 +84,8 @@ class FileControl {
   virtual ~FileControl() = default;
   virtual Expected<void> sync(std::uint64_t offset, std::uint64_t bytes) = 0;
   virtual Expected<void> commit() = 0;
+  virtual Expected<void> begin() = 0;
+  virtual void end() noexcept = 0;
   virtual Expected<void> rollback() = 0;
   virtual Expected<void> resize(std::uint64_t bytes) = 0;
   virtual Expected<void> advise(std::uint64_t offset, std::uint64_t bytes, Advice advice) = 0;
@@ -90,6 +96,34 @@ class FileControl {
   [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;
 };
 }  // namespace detail
+
+// Stores that belong together, by a thread that does not pause the others: no commit and no
+// rollback takes place while it lives. Its thread calls neither commit(), rollback(), sync(),
+// resize() nor unmap() meanwhile: they would wait for it. Its mapping outlives it.
+class [[nodiscard]] Transaction {
+ public:
+  Transaction() noexcept = default;
+  explicit Transaction(detail::FileControl* control) noexcept : control_(control) {}
+  Transaction(Transaction&& other) noexcept : control_(std::exchange(other.control_, nullptr)) {}
+  Transaction& operator=(Transaction&& other) noexcept {
+    if (this != &other) {
+      end();
+      control_ = std::exchange(other.control_, nullptr);
+    }
+    return *this;
+  }
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
+  ~Transaction() { end(); }
+
+  // The next commit takes what was stored; it is not durable before.
+  void end() noexcept {
+    if (control_ != nullptr) std::exchange(control_, nullptr)->end();
+  }
+
+ private:
+  detail::FileControl* control_ = nullptr;
+};
 
 class FileMapping {
  public:
@@ -124,6 +158,11 @@ class FileMapping {
   // Several threads that commit at once share the flush. Errors: invalid_argument (mapped without
   // FileOptions::commits), io_error, system (ENOSPC: make room and try again), corrupted, ...
   HF_TASK_ONLY Expected<void> commit();
+  // For several threads that change the file at once:
+  //     { auto change = mapping.begin(); ...stores that belong together... }
+  //     mapping.commit();    // with those of others that have ended by now
+  // Waits while a commit takes what was stored, not for its flush. Errors: as commit().
+  HF_TASK_ONLY Expected<Transaction> begin();
   // Brings back, in place, what the last commit made durable. Errors: busy (a changed page is
   // pinned; nothing was done), io_error, invalid_argument.
   HF_TASK_ONLY Expected<void> rollback();

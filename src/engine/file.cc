@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "base/base.h"
 #include "sync/sync.h"
 
 namespace holdfast {
@@ -52,6 +53,12 @@ Expected<void> FileMapping::sync(std::uint64_t offset, std::uint64_t bytes) {
 Expected<void> FileMapping::commit() {
   if (control_ == nullptr) return no_mapping("commit file mapping");
   return control_->commit();
+}
+
+Expected<Transaction> FileMapping::begin() {
+  if (control_ == nullptr) return no_mapping("begin transaction");
+  TRY_VOID(control_->begin());
+  return Transaction(control_);
 }
 
 Expected<void> FileMapping::rollback() {

@@ -37,17 +37,37 @@ Expected<void> FileHandle::sync(std::uint64_t offset, std::uint64_t bytes) {
   TRY_VOID(check_writable(kDoing));
   TRY_VOID(check(kDoing, offset, bytes));
   const sync::EngineScope scope;
+  if (file_.has_commits()) return told(file_.checkpoint(), kDoing);
   const std::uint64_t first = (offset_ + offset) >> kPageShift;
   const std::uint64_t end = pages_for(offset_ + offset + bytes).value;
   return told(file_.write_back(first, end, true), kDoing);
 }
 
+Expected<void> FileHandle::check_commits(const char* doing) const {
+  TRY_VOID(check_writable(doing));
+  if (file_.has_commits()) return {};
+  return fail({.code = Errc::invalid_argument,
+               .doing = doing,
+               .what = "a mapping without commits",
+               .remedy = "map it with FileOptions::commits"});
+}
+
 Expected<void> FileHandle::commit() {
-  return fail({.code = Errc::unsupported, .doing = "commit file mapping"});
+  TRY_VOID(check_commits("commit file mapping"));
+  const sync::EngineScope scope;
+  return file_.commit();
+}
+
+Expected<void> FileHandle::begin() {
+  TRY_VOID(check_commits("begin transaction"));
+  file_.changing().enter();
+  return {};
 }
 
 Expected<void> FileHandle::rollback() {
-  return fail({.code = Errc::unsupported, .doing = "roll file mapping back"});
+  TRY_VOID(check_commits("roll file mapping back"));
+  const sync::EngineScope scope;
+  return file_.rollback();
 }
 
 Expected<void> FileHandle::resize(std::uint64_t bytes) {

@@ -19,6 +19,8 @@ class FileHandle final : public detail::FileControl {
 
   Expected<void> sync(std::uint64_t offset, std::uint64_t bytes) override;
   Expected<void> commit() override;
+  Expected<void> begin() override;
+  void end() noexcept override { file_.changing().leave(); }
   Expected<void> rollback() override;
   Expected<void> resize(std::uint64_t bytes) override;
   Expected<void> advise(std::uint64_t offset, std::uint64_t bytes, Advice advice) override;
@@ -35,6 +37,7 @@ class FileHandle final : public detail::FileControl {
  private:
   Expected<void> check(const char* doing, std::uint64_t offset, std::uint64_t bytes) const;
   Expected<void> check_writable(const char* doing) const;
+  Expected<void> check_commits(const char* doing) const;
   Expected<void> told(Expected<void> result, const char* doing);
 
   PagingEngine& engine_;

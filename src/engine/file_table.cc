@@ -1,6 +1,7 @@
 #include "engine/file_table.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "engine/file_handle.h"
 #include "engine/paging_engine.h"
@@ -19,6 +20,16 @@ std::unexpected<Error> refused(Errc code, const char* what, std::uint64_t value,
                .value = value,
                .limit = limit,
                .remedy = remedy});
+}
+
+Expected<void> claim(sys::DataFile& data) {
+  const int error = data.try_claim();
+  if (error == 0) return {};
+  return fail({.code = error == EWOULDBLOCK ? Errc::busy : Errc::system,
+               .os_errno = error,
+               .doing = kDoing,
+               .what = "the file, which somebody else has mapped with commits",
+               .remedy = "one process at a time commits to a file"});
 }
 
 Expected<void> check(const FileOptions& options) {
@@ -68,12 +79,15 @@ Expected<MappedFile*> FileTable::open(PagingEngine& engine, const FileLocation& 
   auto data = TRY(machine_.open_data_file({.path = where.path,
                                            .fd = where.fd,
                                            .use = shared ? sys::FileUse::write : sys::FileUse::read,
-                                           .create = options.create}));
+                                           .create = options.create,
+                                           .cached = options.commits}));
   MappedFile* const known = find(data->identity());
   if (known != nullptr && options.mode != FileMode::private_copy) return share(*known, options);
   if (known != nullptr && known->mode() == FileMode::shared) {
     TRY_VOID(known->write_back(0, known->record().page_count(), false));  // what it has is the file
   }
+  if (options.commits) TRY_VOID(claim(*data));
+  if (known == nullptr && !options.commits) TRY_VOID(recover(*data, options));
   std::uint64_t bytes = 0;
   int error = data->size(bytes);
   if (error == 0 && bytes < options.at_least) {
@@ -88,16 +102,47 @@ Expected<MappedFile*> FileTable::open(PagingEngine& engine, const FileLocation& 
   }
   const std::uint64_t capacity = std::max(bytes, options.capacity);
   TRY_VOID(engine.check_region(kDoing, bytes, capacity));
-  files_.push_back(
-      TRY(MappedFile::create(machine_, engine.space(), std::move(data),
-                             {.mode = options.mode, .bytes = bytes, .capacity = capacity})));
+  files_.push_back(TRY(MappedFile::create(machine_, engine.space(), std::move(data),
+                                          {.mode = options.mode,
+                                           .commits = options.commits,
+                                           .bytes = bytes,
+                                           .capacity = capacity,
+                                           .journal_limit = options.journal_limit})));
   return files_.back().get();
+}
+
+// What a crash has left of commits is brought to its end, whoever maps the file next. As long as
+// somebody else has it mapped with commits the journal is his: what he has committed can be read.
+Expected<void> FileTable::recover(sys::DataFile& data, const FileOptions& options) {
+  if (data.path().empty()) return {};
+  const std::string path = file::Journal::path_for(data.path());
+  const auto there = machine_.open_data_file({.path = path});
+  if (!there) {
+    return there.error().code == Errc::not_found ? Expected<void>()
+                                                 : std::unexpected(there.error());
+  }
+  const auto writable = TRY(
+      machine_.open_data_file({.path = data.path(), .use = sys::FileUse::write, .cached = true}));
+  if (writable->try_claim() != 0) {
+    if (options.mode != FileMode::shared) return {};
+    return refused(Errc::busy, "the file, which somebody else has mapped with commits", 0, 0,
+                   "map it when he has unmapped it, or not shared");
+  }
+  if (writable->identity() != data.identity()) {
+    return refused(Errc::busy, "the file, which was just replaced by another", 0, 0, "try again");
+  }
+  auto journal = TRY(file::Journal::open(machine_, path, *writable));
+  return journal->close();
 }
 
 Expected<MappedFile*> FileTable::share(MappedFile& file, const FileOptions& options) {
   if (options.mode == FileMode::shared && file.mode() != FileMode::shared) {
     return refused(Errc::busy, "the file is mapped read-only", 0, 0,
                    "map it shared first: a read-only mapping is then the same memory");
+  }
+  if (options.mode == FileMode::shared && options.commits != file.has_commits()) {
+    return refused(Errc::busy, "the file is mapped with commits, or without", file.has_commits(), 0,
+                   "all mappings of a file agree on FileOptions::commits");
   }
   if (options.capacity > file.capacity()) {
     return refused(Errc::busy, "capacity", options.capacity, file.capacity(),

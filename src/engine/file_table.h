@@ -31,6 +31,7 @@ class FileTable {
  private:
   Expected<MappedFile*> open(PagingEngine& engine, const FileLocation& where,
                              const FileOptions& options);
+  Expected<void> recover(sys::DataFile& data, const FileOptions& options);
   Expected<MappedFile*> share(MappedFile& file, const FileOptions& options);
   [[nodiscard]] MappedFile* find(const sys::FileIdentity& identity) noexcept;
 

@@ -211,6 +211,12 @@ Expected<void> Journal::checkpoint() {
   return begin_anew();
 }
 
+Expected<void> Journal::mend() {
+  TRY_VOID(apply());
+  if (broken_) (void)checkpoint();
+  return {};
+}
+
 Expected<void> Journal::close() {
   TRY_VOID(checkpoint());
   const int error = machine_.remove_file(path_);

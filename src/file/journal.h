@@ -58,7 +58,10 @@ class Journal {
 
   Expected<void> apply();
   Expected<void> checkpoint();
-  // The same, and takes the journal's file away.
+  // Makes the file show the last commit, where an apply has failed, and sees to it that a seal that
+  // has failed is not found after a crash, as far as the device lets it. Errors: of apply().
+  Expected<void> mend();
+  // A checkpoint; then takes the journal's file away.
   Expected<void> close();
 
   // Bytes that it takes now.

@@ -3,6 +3,7 @@
 
 #include "sync/context.h"
 #include "sync/defer.h"
+#include "sync/gate.h"
 #include "sync/index_stack.h"
 #include "sync/interleave.h"
 #include "sync/lease_pool.h"
