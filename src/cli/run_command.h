@@ -18,6 +18,8 @@ struct RunCommand {
   unsigned swap_full_wait_seconds = 10;
   std::string shim;
   std::string report;
+  std::string record;
+  std::string replay;
   bool quiet = false;
   bool explain = false;
   int pid = 0;  // to be explained; 0: none
