@@ -3,7 +3,7 @@
 # their objects in memory, every object twice, with cephx on. It serves nobody but this machine and
 # keeps nothing: `down` ends the daemons and removes all that they have written.
 #
-# Usage: scripts/ceph-cluster.sh up | down | status
+# Usage: scripts/ceph-cluster.sh up | down | status | renew       renew: down, then up
 #        scripts/ceph-cluster.sh kill-osd N | revive-osd N          a daemon dies (SIGKILL), and is back
 #        scripts/ceph-cluster.sh stop-mon | continue-mon            the monitor stands still (SIGSTOP)
 #        scripts/ceph-cluster.sh stop-osd N | continue-osd N        an OSD does
@@ -141,7 +141,7 @@ make_osd() {
 
 up() {
   command -v ceph-mon >/dev/null && command -v ceph-osd >/dev/null && command -v ceph >/dev/null ||
-    die "ceph-mon, ceph-osd or ceph is not there: tools/install_packages ceph installs them"
+    { say "ceph-mon, ceph-osd or ceph is not there: tools/install_packages ceph installs them"; exit 77; }
   [ ! -e "$marker" ] || die "there is a cluster in $folder already: $0 down removes it"
   [ ! -e "$folder" ] || [ -z "$(ls -A "$folder")" ] || die "$folder is not empty, and no cluster of mine"
   mkdir -p -m 700 "$folder"
@@ -218,6 +218,7 @@ number() {
 
 case "${1:-}" in
   up | down | status) "$1" ;;
+  renew) down; up ;;
   kill-osd) number "${2:-}"; signal KILL "osd.$2" ;;
   revive-osd) number "${2:-}"; revive_osd "$2" ;;
   stop-osd) number "${2:-}"; signal STOP "osd.$2" ;;

@@ -4,6 +4,7 @@
 #include "sys/byte_store.h"
 #include "sys/cpu_follower.h"
 #include "sys/machine.h"
+#include "sys/object_store.h"
 #include "sys/probe.h"
 #include "sys/streams.h"
 #include "sys/video_device.h"

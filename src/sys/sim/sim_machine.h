@@ -109,6 +109,8 @@ class SimMachine final : public Machine {
       const SwapFileOptions& options) override;
   [[nodiscard]] Expected<std::unique_ptr<AsyncIo>> open_async_io(
       const AsyncIoOptions& options) override;
+  [[nodiscard]] Expected<std::unique_ptr<ObjectStore>> open_object_store(
+      const ObjectStoreOptions& options) override;
   [[nodiscard]] Expected<std::unique_ptr<Thread>> start_thread(const char* name,
                                                                void (*function)(void*),
                                                                void* argument) override;
