@@ -43,9 +43,9 @@ struct ObjectRequest {
 };
 
 struct ObjectStoreOptions {
-  std::string pool;
-  std::string name_space;     // of the pool; empty: its default one
-  std::string configuration;  // a file; empty: where the system has it (/etc/ceph/ceph.conf)
+  std::string pool = {};
+  std::string name_space = {};     // of the pool; empty: its default one
+  std::string configuration = {};  // a file; empty: where the system has it (/etc/ceph/ceph.conf)
   std::string user = "admin";
   std::uint64_t wait_ns = 60'000'000'000;   // until an operation without an answer times out
   std::uint64_t lease_ns = 60'000'000'000;  // for how long the lock is ours without being renewed
