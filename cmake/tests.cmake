@@ -7,7 +7,7 @@
 # The simulated machine switches stacks by itself, which ThreadSanitizer cannot follow.
 set(HOLDFAST_NOT_UNDER_TSAN sim program)
 # These know nothing of machines, so that they need not wait for the simulated one to compile.
-set(HOLDFAST_WITHOUT_SIM base sync page lru cli bench examples run)
+set(HOLDFAST_WITHOUT_SIM base sync page lru cli bench examples run far)
 
 # What a test folder links of ours, into `result`.
 function(holdfast_test_needs folder result)
@@ -18,7 +18,7 @@ function(holdfast_test_needs folder result)
     set(candidates holdfast_command)
   elseif(folder STREQUAL "bench")
     set(candidates holdfast-bench)
-  elseif(folder STREQUAL "run")
+  elseif(folder MATCHES "^(run|far)$")
     set(candidates holdfast_command)
   elseif(folder STREQUAL "examples")
     set(candidates ${programs})

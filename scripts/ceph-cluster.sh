@@ -7,6 +7,9 @@
 #        scripts/ceph-cluster.sh kill-osd N | revive-osd N          a daemon dies (SIGKILL), and is back
 #        scripts/ceph-cluster.sh stop-mon | continue-mon            the monitor stands still (SIGSTOP)
 #        scripts/ceph-cluster.sh stop-osd N | continue-osd N        an OSD does
+#        scripts/ceph-cluster.sh fill | unfill                      the pool is full, and has room again
+#        scripts/ceph-cluster.sh await-clean                        until every object is there twice
+#        scripts/ceph-cluster.sh heal                               what stands still or is dead is back
 #        scripts/ceph-cluster.sh ceph ...                           the command ceph, as administrator
 #
 # The state is in the folder $HOLDFAST_CEPH_DIR, else holdfast-ceph-<user id> in $TMPDIR or /tmp; each
@@ -19,6 +22,7 @@ set -eu
 folder=${HOLDFAST_CEPH_DIR:-${TMPDIR:-/tmp}/holdfast-ceph-$(id -u)}
 pool=${HOLDFAST_CEPH_POOL:-holdfast}
 osds=3
+groups=4       # placement groups: little enough to be asked one by one
 osd_bytes=$((2 << 30))
 limit=60        # seconds for the cluster to answer
 conf=$folder/ceph.conf
@@ -154,7 +158,7 @@ up() {
   start_mon
   for n in $(seq 0 $((osds - 1))); do make_osd "$n"; done
   for n in $(seq 0 $((osds - 1))); do start_osd "$n"; done
-  admin osd pool create "$pool" 16 >/dev/null 2>&1
+  admin osd pool create "$pool" "$groups" >/dev/null 2>&1
   admin osd pool application enable "$pool" holdfast >/dev/null 2>&1
   admin auth get-or-create client.holdfast mon 'allow r' osd "allow rwx pool=$pool" \
     >"$folder/holdfast.keyring"
@@ -199,6 +203,47 @@ print(next(o["uuid"] for o in json.load(sys.stdin)["osds"] if o["osd"] == int(sy
   start_osd "$1"
 }
 
+heal() {
+  local name n
+  for name in mon.a $(seq -f 'osd.%g' 0 $((osds - 1))); do
+    if pid_of "$name" >/dev/null; then signal CONT "$name"; fi
+  done
+  for n in $(seq 0 $((osds - 1))); do
+    if ! pid_of "osd.$n" >/dev/null; then revive_osd "$n"; fi
+  done
+  unfill
+}
+
+full_ratios() {  # of all room: when objects are refused, when they are not copied, when it is told
+  admin osd set-full-ratio "$1" >/dev/null 2>&1
+  admin osd set-backfillfull-ratio "$2" >/dev/null 2>&1
+  admin osd set-nearfull-ratio "$3" >/dev/null 2>&1
+}
+
+is_full() { admin osd dump 2>/dev/null | grep -qE "^pool .*flags [^ ]*full"; }
+
+# An object more than there may be.
+fill() {
+  local begun=$SECONDS
+  head -c 8M /dev/zero | rados --conf "$conf" --name client.holdfast -p "$pool" put filler -
+  full_ratios 0.00001 0.00001 0.00001
+  until is_full; do
+    [ $((SECONDS - begun)) -lt $limit ] || die "the pool does not fill"
+    sleep 0.2
+  done
+}
+
+unfill() {
+  local begun=$SECONDS
+  is_full || return 0
+  full_ratios 0.95 0.9 0.85
+  while is_full; do
+    [ $((SECONDS - begun)) -lt $limit ] || die "the pool stays full"
+    sleep 0.2
+  done
+  rados --conf "$conf" --name client.holdfast -p "$pool" rm filler
+}
+
 status() {
   [ -e "$marker" ] || { echo "no cluster in $folder"; return 1; }
   local name
@@ -209,6 +254,21 @@ status() {
   admin osd lspools
 }
 
+# Without a manager nobody sums up; each placement group's own OSD is asked.
+await_clean() {
+  local begun=$SECONDS id group state
+  for id in $(admin osd lspools | awk '{print $1}'); do
+    for group in $(seq 0 $((groups - 1))); do
+      until state=$(timeout 10 ceph --conf "$conf" --name client.admin --keyring "$folder/admin.keyring" \
+        tell "$id.$group" query 2>/dev/null | sed -n 's/^ *"state": "\(.*\)",/\1/p' | head -n 1) &&
+        [ "$state" = active+clean ]; do
+        [ $((SECONDS - begun)) -lt $((2 * limit)) ] || die "group $id.$group is still ${state:-silent}"
+        sleep 0.2
+      done
+    done
+  done
+}
+
 number() {
   case "${1:-}" in
     [0-9]) [ "$1" -lt "$osds" ] || die "there are OSDs 0 to $((osds - 1))" ;;
@@ -217,14 +277,15 @@ number() {
 }
 
 case "${1:-}" in
-  up | down | status) "$1" ;;
+  up | down | status | heal | fill | unfill) "$1" ;;
   renew) down; up ;;
   kill-osd) number "${2:-}"; signal KILL "osd.$2" ;;
   revive-osd) number "${2:-}"; revive_osd "$2" ;;
   stop-osd) number "${2:-}"; signal STOP "osd.$2" ;;
   continue-osd) number "${2:-}"; signal CONT "osd.$2" ;;
+  await-clean) await_clean ;;
   stop-mon) signal STOP mon.a ;;
   continue-mon) signal CONT mon.a ;;
   ceph) shift; admin "$@" ;;
-  *) sed -n '2,18s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,21s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

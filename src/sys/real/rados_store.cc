@@ -96,7 +96,7 @@ Expected<void> RadosStore::begin() {
   const std::uint64_t now = real_machine().now_ns();
   const RadosWrite write(*pool_);
   begin_session(*pool_, write, id_, owner_text(), lease_ns_);
-  const int error = write.run(header_, LIBRADOS_OPERATION_FULL_TRY);
+  const int error = write.run(header_, kEvenIfFull);  // the pool may have room later
   if (error != 0) {
     Error e{.code = Errc::system,
             .os_errno = error,
@@ -105,7 +105,6 @@ Expected<void> RadosStore::begin() {
             .remedy = "the user needs osd caps rwx on the pool"};
     if (error == EPERM || error == EACCES) e.code = Errc::permission;
     if (error == ETIMEDOUT) e.code = Errc::timed_out;
-    if (error == ENOSPC || error == EDQUOT) e.remedy = "the pool is full: give it room";
     return fail(e);
   }
   lease_until_ns_.store(now + lease_ns_);
