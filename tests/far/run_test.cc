@@ -116,6 +116,16 @@ TEST_F(FarRun, far_memory_alone_will_do) {
   expect_right(end());
 }
 
+TEST_F(FarRun, osds_die_and_come_back_one_after_another_and_no_byte_is_wrong) {
+  start("128", {"ram", "rados:" + pool()});
+  for (const char* const osd : {"0", "1", "2"}) {
+    ASSERT_EQ(cluster().script(std::string("kill-osd ") + osd), 0) << cluster().said();
+    ASSERT_EQ(cluster().script(std::string("revive-osd ") + osd), 0) << cluster().said();
+    ASSERT_EQ(cluster().script("await-clean"), 0) << cluster().said();
+  }
+  expect_right(end());
+}
+
 TEST_F(FarRun, the_monitor_stands_still_for_a_while_and_no_byte_is_wrong) {
   start("96", {"ram", "rados:" + pool()});
   ASSERT_EQ(cluster().script("stop-mon"), 0) << cluster().said();
