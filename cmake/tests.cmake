@@ -99,8 +99,8 @@ function(holdfast_test_folder folder)
   holdfast_test_programs(${folder})
 endfunction()
 
-# A Ceph cluster on loopback around the tests of a folder, one at a time; appends to `properties`.
-function(holdfast_test_cluster properties)
+# A Ceph cluster on loopback around the tests of a folder, one at a time; appends to `result`.
+function(holdfast_test_cluster result)
   set(folder ${CMAKE_BINARY_DIR}/ceph-cluster)
   set(script ${CMAKE_SOURCE_DIR}/scripts/ceph-cluster.sh)
   set(environment HOLDFAST_CEPH_DIR=${folder})
@@ -110,7 +110,7 @@ function(holdfast_test_cluster properties)
   add_test(NAME far/cluster_goes_and_leaves_nothing COMMAND ${script} down)
   set_tests_properties(far/cluster_goes_and_leaves_nothing PROPERTIES LABELS far
                        FIXTURES_CLEANUP far_cluster ENVIRONMENT ${environment})
-  set(${properties} ${${properties}} FIXTURES_REQUIRED far_cluster RESOURCE_LOCK far_cluster
+  set(${result} ${${result}} FIXTURES_REQUIRED far_cluster RESOURCE_LOCK far_cluster
       ENVIRONMENT ${environment} PARENT_SCOPE)
 endfunction()
 
