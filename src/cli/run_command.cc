@@ -31,6 +31,8 @@ Examples:
   holdfast run --memory 512M -- python3 job.py
   holdfast run --memory 2G --swap ram:zstd --swap file:/data:64G --report out.html -- ./simulate
   holdfast run --memory 2G --swap ram --swap rados:jobs@/etc/ceph/ceph.conf -- ./simulate
+  holdfast run --memory 2G --record steps -- ./simulate
+  holdfast run --memory 2G --replay steps -- ./simulate
   holdfast run --explain -- ./simulate
   holdfast run --explain --pid 4711
 
@@ -108,6 +110,8 @@ std::expected<run::RunOptions, std::string> options_of(const RunCommand& command
   options.swap_full_wait_seconds = command.swap_full_wait_seconds;
   options.shim = command.shim;
   options.report_path = command.report;
+  options.record_path = command.record;
+  options.replay_path = command.replay;
   options.quiet = command.quiet;
   options.command = command.command;
   return options;
@@ -146,6 +150,14 @@ void declare(CLI::App& app, RunCommand& command) {
   app.add_option("--report", command.report,
                  "write what happened to this file: a page to look at if its name ends in .html, "
                  "else one JSON object")
+      ->type_name("FILE");
+  app.add_option("--record", command.record,
+                 "record in this file which pages come back in, and in what order, for --replay; "
+                 "the program runs without address randomisation")
+      ->type_name("FILE");
+  app.add_option("--replay", command.replay,
+                 "bring pages in ahead by this recording of an earlier run of the program, which "
+                 "runs without address randomisation")
       ->type_name("FILE");
   app.add_option("--shim", command.shim, "the library to preload, if not the installed one")
       ->type_name("FILE");

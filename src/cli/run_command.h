@@ -20,6 +20,8 @@ struct RunCommand {
   std::string far_user = "admin";
   std::string shim;
   std::string report;
+  std::string record;
+  std::string replay;
   bool quiet = false;
   bool explain = false;
   int pid = 0;  // to be explained; 0: none

@@ -50,6 +50,21 @@ std::uint32_t Budget::take(std::uint32_t pages) {
     woken_ = true;
     low_.notify_one();
   }
+  if (got == 0) {
+    ++shortages_;
+    short_.notify_all();
+  }
+  return got;
+}
+
+std::uint32_t Budget::take_spare(std::uint32_t pages) {
+  const std::lock_guard lock(mutex_);
+  const std::uint64_t kept = pool_->watermarks().low + headroom_.load();
+  const std::uint64_t free = pool_->free_count();
+  if (deficit_ > 0 || free <= kept) return 0;
+  const auto spare = static_cast<std::uint32_t>(std::min<std::uint64_t>(pages, free - kept));
+  const std::uint32_t got = charge_some(spare);
+  peaks_.resident_pages = std::max(peaks_.resident_pages, charged_ + deficit_);
   return got;
 }
 
@@ -123,6 +138,13 @@ bool Budget::wait_for_work(int timeout_ms) {
   return !stopped_;
 }
 
+bool Budget::wait_for_shortage(std::uint64_t& seen) {
+  std::unique_lock lock(mutex_);
+  short_.wait(lock, [&] { return stopped_ || shortages_ != seen; });
+  seen = shortages_;
+  return !stopped_;
+}
+
 void Budget::wake_evictor() {
   const std::lock_guard lock(mutex_);
   woken_ = true;
@@ -133,6 +155,7 @@ void Budget::stop() {
   const std::lock_guard lock(mutex_);
   stopped_ = true;
   low_.notify_all();
+  short_.notify_all();
 }
 
 Budget::Peaks Budget::peaks() {

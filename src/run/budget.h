@@ -35,6 +35,8 @@ class Budget {
   // Frames for up to `pages` pages that are about to come in; how many there are. Wakes the
   // evictor when they get scarce.
   std::uint32_t take(std::uint32_t pages);
+  // The same for pages that nobody waits for: of what is free while the evictor need not work.
+  std::uint32_t take_spare(std::uint32_t pages);
   // The same whether there are frames or not.
   void take_regardless(std::uint32_t pages);
   // Pages that have left.
@@ -58,6 +60,9 @@ class Budget {
   // for good.
   bool wait_for_work(int timeout_ms);
   void wake_evictor();
+  // Waits until somebody has been given nothing; false: the run is over. `seen`: the caller's own,
+  // 0 at first.
+  bool wait_for_shortage(std::uint64_t& seen);
   void stop();
 
   struct Peaks {
@@ -82,6 +87,8 @@ class Budget {
   std::atomic<std::uint64_t> headroom_{0};
   bool stopped_ = false;
   bool woken_ = false;
+  std::condition_variable short_;
+  std::uint64_t shortages_ = 0;  // how often somebody was given nothing
   Peaks peaks_;
 };
 

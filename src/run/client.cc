@@ -28,14 +28,14 @@ Client::Client(Parts& parts, int userfault)
 Client::~Client() {
   if (thread_) thread_->join();
   if (staging_ != nullptr) {
-    parts_.machine.release(reinterpret_cast<Address>(staging_), kRunMax * kPageSize);
+    parts_.machine.release(reinterpret_cast<Address>(staging_), kBatchMax * kPageSize);
   }
   if (kick_fd_ >= 0) ::close(kick_fd_);
 }
 
 Expected<void> Client::start() {
   const Address staging =
-      TRY(parts_.machine.reserve(kRunMax * kPageSize, kPageSize, sys::Purpose::table));
+      TRY(parts_.machine.reserve(kBatchMax * kPageSize, kPageSize, sys::Purpose::table));
   staging_ = parts_.machine.view(staging);
   thread_ = TRY(parts_.machine.start_thread("holdfast-pager", &Client::main, this));
   return {};

@@ -41,6 +41,7 @@
 #include "run/remote_memory.h"
 #include "run/spinning_mutex.h"
 #include "run/stream_table.h"
+#include "run/working_sets.h"
 #include "swap/swap.h"
 #include "sys/sys.h"
 
@@ -54,6 +55,7 @@ struct Parts {
   EvictionBuffers& buffers;
   Counters& counters;
   Registry& registry;
+  WorkingSets* working_sets;  // null: nothing is recorded or replayed
   // Ends all programs of the run at once, and says why: a page cannot be had.
   void (*give_up)(void* context, const char* why) noexcept;
   void* context;
@@ -77,6 +79,8 @@ class Client {
   [[nodiscard]] RemoteMemory& memory() noexcept { return memory_; }
   // The process is known: its id, and its helper's connection, which passes to the client.
   int adopt(int pid, int connection, const Area& area);
+  // It runs this program, as far as a recording has to know.
+  void runs(const std::string& program) { working_set_.begin(parts_.working_sets, program); }
   // Starts the pager thread.
   Expected<void> start();
 
@@ -106,9 +110,10 @@ class Client {
   std::uint32_t take_window_out(EvictionBuffer& buffer, bool& tried);
   // What could not leave because a fork has left it shared is made this process's own.
   void unshare_busy();
-  // Stores what is still in a full buffer, and frees it. False: some of it could neither be stored
-  // nor put back; another time.
-  bool store_buffer(EvictionBuffer& buffer);
+  // Stores what is still in a buffer that the caller has claimed, and frees it. returned: some of
+  // it could not be stored, and was put back. some_left: nor be put back; the buffer is not freed.
+  enum class Stored : std::uint8_t { all, returned, some_left };
+  Stored store_buffer(EvictionBuffer& buffer);
   [[nodiscard]] std::uint64_t windows_queued() const noexcept {
     return queued_.load(std::memory_order_relaxed);
   }
@@ -127,10 +132,12 @@ class Client {
   enum class Served : std::uint8_t { done, again };
   // A page on its way in: where from.
   struct Source {
+    std::uint64_t page;
     Entry entry;
     std::uint32_t item;
   };
   static constexpr std::uint32_t kRunMax = 64;
+  static constexpr std::uint32_t kBatchMax = kRunMax + ReplayCursor::kAheadMax;
 
   // --- client.cc: the pager thread ---
   static void main(void* self);
@@ -184,7 +191,10 @@ class Client {
   Served bring_content(const Fault& fault, std::uint32_t& room);
   [[nodiscard]] std::uint64_t run_end(std::uint64_t page) const noexcept;
   std::uint32_t gather(std::uint64_t page, std::uint32_t most);
+  std::uint32_t gather_ahead(const Fault& fault, std::uint32_t count, std::uint32_t& room);
   bool load_gathered(std::uint32_t count);
+  Entered enter_gathered(std::uint32_t first, std::uint32_t count);
+  std::uint32_t enter_ahead(std::uint32_t first, std::uint32_t end);
   void entered(std::uint64_t page, bool image_takes_memory);
   Served settle_fault(const Fault& fault, int error);
   void fail(const char* why) noexcept { parts_.give_up(parts_.context, why); }
@@ -223,7 +233,7 @@ class Client {
   struct Batch;
   bool pick(EvictionBuffer& buffer, std::uint32_t& next, Batch& batch);
   void store(Batch& batch);
-  bool commit(EvictionBuffer& buffer, Batch& batch);
+  Stored commit(EvictionBuffer& buffer, Batch& batch);
   bool put_back(EvictionBuffer& buffer, std::uint32_t place);
 
   // What was moved (or unmapped: to nothing), and what was out of it, with a count of each slot.
@@ -274,11 +284,12 @@ class Client {
   bool inherits_ = false;  // the table is its parent's; what of that is its own, nobody has seen
   bool lost_ = false;      // forked when swap was full: not served, for it is being ended
   std::set<std::uint64_t> stack_tops_;  // pages: a new thread's own may be there
-  Range main_stack_;                    // as far as it can be write-protected
-  bool holds_all_ = false;              // all of it was write-protected
-  bool shares_pages_ = false;           // there has been a fork: pages may be another's too
-  std::atomic<bool> closing_{false};    // its helper has gone: it ends, or becomes another program
-  EvictionBuffer* leaving_ = nullptr;   // what the helper moves now goes there
+  WorkingSet working_set_;
+  Range main_stack_;                   // as far as it can be write-protected
+  bool holds_all_ = false;             // all of it was write-protected
+  bool shares_pages_ = false;          // there has been a fork: pages may be another's too
+  std::atomic<bool> closing_{false};   // its helper has gone: it ends, or becomes another program
+  EvictionBuffer* leaving_ = nullptr;  // what the helper moves now goes there
   std::optional<Busy> busy_;
   static constexpr std::uint64_t kNoWindow = ~std::uint64_t{0};
   std::uint64_t unshared_ = kNoWindow;  // the window that was put in front for that
@@ -291,9 +302,9 @@ class Client {
   StreamTable streams_;
   int helper_cpu_ = -1;
   sys::CpuFollower follower_{sys::CpuFollower::Whose::any_process};
-  std::byte* staging_ = nullptr;  // kRunMax pages
-  std::array<Source, kRunMax> sources_;
-  std::array<swap::LoadItem, kRunMax> items_;
+  std::byte* staging_ = nullptr;  // kBatchMax pages
+  std::array<Source, kBatchMax> sources_;
+  std::array<swap::LoadItem, kBatchMax> items_;
 };
 
 }  // namespace holdfast::run

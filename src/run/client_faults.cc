@@ -136,9 +136,29 @@ std::uint32_t Client::gather(std::uint64_t page, std::uint32_t most) {
   while (count < most) {
     const Entry entry = table_.get(page + count);
     if (!entry.is_out()) break;
-    sources_[count++] = {.entry = entry, .item = 0};
+    sources_[count] = {.page = page + count, .entry = entry, .item = 0};
+    ++count;
   }
   return count;
+}
+
+// Adds what a recording says comes next to the `count` pages that the fault is served with, as far
+// as there is room that nobody waits for: how many are gathered then, and that room.
+std::uint32_t Client::gather_ahead(const Fault& fault, std::uint32_t count, std::uint32_t& room) {
+  // What the helper touches is no work of the program's.
+  if (fault.thread == helper_.thread()) return count;
+  ReplayCursor& replay = working_set_.replay();
+  std::uint32_t most = replay.reached(fault.page >> kPageShift);
+  Counters::add(parts_.counters.ahead_passed, replay.take_passed());
+  room = most == 0 ? 0 : parts_.budget.take_spare(most);
+  std::uint32_t total = count;
+  for (; most > 0 && total - count < room; --most) {
+    const std::uint64_t page = replay.next();
+    if (page - sources_[0].page < count) continue;
+    const Entry entry = table_.get(page);
+    if (entry.is_out()) sources_[total++] = {.page = page, .entry = entry, .item = 0};
+  }
+  return total;
 }
 
 // Puts the contents together in the staging pages. False: a page cannot be had.
@@ -182,10 +202,55 @@ void Client::entered(std::uint64_t page, bool image_takes_memory) {
   table_.set(page, now);
 }
 
+// Enters pages that were gathered and lie side by side.
+Entered Client::enter_gathered(std::uint32_t first, std::uint32_t count) {
+  const std::uint64_t page = sources_[first].page;
+  const Entered in =
+      memory_.copy(page << kPageShift, staging_ + first * kPageSize, count * kPageSize);
+  const auto pages = static_cast<std::uint32_t>(in.bytes >> kPageShift);
+  for (std::uint32_t i = 0; i < pages; ++i) {
+    const Source& source = sources_[first + i];
+    entered(source.page,
+            source.entry.state() == EntryState::swapped && items_[source.item].from_memory);
+  }
+  if (pages == 0) return in;
+  if (is_unsettled()) settle();
+  Counters::add(parts_.counters.pages_in, pages);
+  working_set_.came_in(page, pages);
+  queue_window(page / kWindowPages);
+  return in;
+}
+
+// Enters what was gathered ahead of the fault; how much of it. A page that cannot come now may be
+// left out: nobody waits for it.
+std::uint32_t Client::enter_ahead(std::uint32_t first, std::uint32_t end) {
+  std::uint32_t all = 0;
+  for (std::uint32_t i = first; i < end;) {
+    const std::uint64_t page = sources_[i].page;
+    const std::uint64_t most = std::min<std::uint64_t>(run_end(page) - page, end - i);
+    std::uint32_t count = 1;
+    while (count < most && sources_[i + count].page == page + count) ++count;
+    const Entered in = enter_gathered(i, count);
+    const auto pages = static_cast<std::uint32_t>(in.bytes >> kPageShift);
+    all += pages;
+    // EEXIST: the recording has it twice. ENOENT: a mapping has ended.
+    if (in.error != 0 && in.error != EEXIST && in.error != ENOENT) break;
+    i += in.error == 0 ? count : pages + 1;
+  }
+  working_set_.replay().brought(all);
+  Counters::add(parts_.counters.ahead_pages, all);
+  return all;
+}
+
+// What comes ahead enters first: the thread, once it runs, would wait for it page by page.
 Client::Served Client::bring_content(const Fault& fault, std::uint32_t& room) {
   const std::uint64_t first = fault.page >> kPageShift;
   std::uint32_t count = gather(first, room);
-  if (!load_gathered(count)) {
+  std::uint32_t room_ahead = 0;
+  const std::uint32_t total = gather_ahead(fault, count, room_ahead);
+  if (load_gathered(total)) {
+    room_ahead -= enter_ahead(count, total);
+  } else {
     count = 1;  // the one that is wanted must come; the others may yet
     if (!load_gathered(count)) {
       parts_.machine.print_line(("holdfast: " + items_[0].error.message()).c_str());
@@ -193,22 +258,15 @@ Client::Served Client::bring_content(const Fault& fault, std::uint32_t& room) {
       return Served::done;
     }
   }
-  Entered in = memory_.copy(fault.page, staging_, count * kPageSize);
-  if (in.error == ENOENT && count > 1) {
-    in = memory_.copy(fault.page, staging_, kPageSize);  // the run left its mapping
+  parts_.budget.give(room_ahead);
+  Entered in = enter_gathered(0, count);
+  if (in.error == ENOENT && in.bytes == 0 && count > 1) {
+    in = enter_gathered(0, 1);  // the run left its mapping
   }
   const auto pages = static_cast<std::uint32_t>(in.bytes >> kPageShift);
-  for (std::uint32_t i = 0; i < pages; ++i) {
-    const Source& source = sources_[i];
-    entered(first + i,
-            source.entry.state() == EntryState::swapped && items_[source.item].from_memory);
-  }
   if (pages == 0) return settle_fault(fault, in.error);
-  if (is_unsettled()) settle();
   room -= pages;
-  Counters::add(parts_.counters.pages_in, pages);
   streams_.reached(first + pages);
-  queue_window(first / kWindowPages);
   return Served::done;
 }
 

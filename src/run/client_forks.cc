@@ -200,6 +200,7 @@ void Client::on_fork(int userfault) {
   if (child->lost_) fail("swap is full, and a fork shares what must leave");
   if (!child->lost_) copy_state_to(*child);
   if (!child->lost_) undo_departures(*child);
+  child->runs(working_set_.program());
   const bool waits = child->inherits_ && another_may_fork();
   child->waits_for_parent_.store(waits);
   Registry::Use started = parts_.registry.add(std::move(child));

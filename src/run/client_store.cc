@@ -71,16 +71,15 @@ void Client::store(Batch& batch) {
   }
 }
 
-// False: pages are left in the buffer.
-bool Client::commit(EvictionBuffer& buffer, Batch& batch) {
+Client::Stored Client::commit(EvictionBuffer& buffer, Batch& batch) {
   const std::lock_guard lock(mutex_);
-  bool all = true;
+  Stored all = Stored::all;
   for (std::uint32_t i = 0; i < batch.count; ++i) {
     const Batch::Item& item = batch.items[i];
     const std::uint64_t page = buffer.pages[item.place];
     const bool is_here = page != EvictionBuffer::kNoPage;
     if (is_here && item.entry == Entry()) {
-      all = put_back(buffer, item.place) && all;
+      all = std::max(all, put_back(buffer, item.place) ? Stored::returned : Stored::some_left);
     } else if (is_here) {
       drop_slot(buffer.slots[item.place]);
       buffer.slots[item.place] = SlotIndex();
@@ -110,18 +109,18 @@ bool Client::put_back(EvictionBuffer& buffer, std::uint32_t place) {
   return true;
 }
 
-bool Client::store_buffer(EvictionBuffer& buffer) {
+Client::Stored Client::store_buffer(EvictionBuffer& buffer) {
   Batch batch;
   std::uint32_t next = 0;
-  bool all = true;
+  Stored all = Stored::all;
   while (pick(buffer, next, batch)) {
     store(batch);
-    all = commit(buffer, batch) && all;
+    all = std::max(all, commit(buffer, batch));
   }
-  if (!all) return false;
+  if (all == Stored::some_left) return all;
   const std::lock_guard lock(mutex_);
   buffer.release();
-  return true;
+  return all;
 }
 
 }  // namespace holdfast::run

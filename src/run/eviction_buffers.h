@@ -2,7 +2,7 @@
 // Pages that are touched meanwhile come back from here for the price of a copy: the second chance.
 //
 // Who owns what: a buffer is used by one client at a time. Its pages and slots are guarded by that
-// client's lock. A free one is taken by the evictor alone.
+// client's lock. A free one is taken by the evictor alone; a full one by whoever is to store it.
 #pragma once
 
 #include <array>
@@ -42,8 +42,15 @@ class EvictionBuffer {
     state = State::free;
   }
 
-  // leaving: the helper has been asked. full: pages stand here.
-  enum class State : std::uint8_t { free, leaving, full };
+  // True: the caller is the one who stores it now.
+  [[nodiscard]] bool claim() noexcept {
+    State expected = State::full;
+    return state.compare_exchange_strong(expected, State::storing);
+  }
+
+  // leaving: the helper has been asked. full: pages stand here. storing: some of them are being
+  // compressed; it becomes free, or full again.
+  enum class State : std::uint8_t { free, leaving, full, storing };
   std::atomic<State> state{State::free};
   Client* client = nullptr;                       // whose pages; null: free
   std::array<std::uint64_t, kWindowPages> pages;  // whose entry says that it is here; kNoPage

@@ -17,6 +17,11 @@ constexpr int kMaintenanceMax = 8;     // passes of the swap's housekeeping in o
 Expected<void> Evictor::start() {
   owners_.resize(parts_.buffers.size());
   thread_ = TRY(parts_.machine.start_thread("holdfast-evict", &Evictor::main, this));
+  const std::uint32_t storers = std::min(parts_.machine.cpu_count() - 1, kStorersMax);
+  for (std::uint32_t i = 0; i < storers; ++i) {
+    storers_.push_back(
+        TRY(parts_.machine.start_thread("holdfast-store", &Evictor::storer_main, this)));
+  }
   return {};
 }
 
@@ -25,9 +30,12 @@ void Evictor::stop() {
   parts_.budget.stop();
   thread_->join();
   thread_.reset();
+  for (const auto& storer : storers_) storer->join();
+  storers_.clear();
 }
 
 void Evictor::main(void* self) { static_cast<Evictor*>(self)->run(); }
+void Evictor::storer_main(void* self) { static_cast<Evictor*>(self)->run_storer(); }
 
 void Evictor::run() {
   int timeout = kIdleMs;
@@ -43,8 +51,20 @@ void Evictor::run() {
   }
 }
 
+// What cannot be stored is left to the evictor, which meets it next.
+void Evictor::run_storer() {
+  std::uint64_t shortages = 0;
+  while (parts_.budget.wait_for_shortage(shortages)) {
+    std::optional<Claim> claim = claim_oldest();
+    if (!claim) continue;
+    store(std::move(*claim));
+    parts_.budget.wake_evictor();
+  }
+}
+
 // Buffers that have filled late join the queue; those that have gone with their program are free.
 void Evictor::look_at_buffers() {
+  const std::lock_guard lock(queue_mutex_);
   for (std::uint32_t i = 0; i < parts_.buffers.size(); ++i) {
     const EvictionBuffer::State state = parts_.buffers[i].state.load();
     if (state == EvictionBuffer::State::free) {
@@ -102,7 +122,10 @@ Evictor::Taken Evictor::take_out_of(Registry::Use& client, EvictionBuffer& buffe
     const std::uint32_t pages = client->take_window_out(buffer, tried);
     client->unshare_busy();
     if (buffer.state.load() != EvictionBuffer::State::free) {
-      owners_[buffer.index()] = std::move(client);
+      {
+        const std::lock_guard lock(queue_mutex_);
+        owners_[buffer.index()] = std::move(client);
+      }
       look_at_buffers();
       return pages > 0 ? Taken::pages : Taken::nothing;
     }
@@ -113,19 +136,40 @@ Evictor::Taken Evictor::take_out_of(Registry::Use& client, EvictionBuffer& buffe
 // Stores the oldest full buffer. False: there is none, or it could not be emptied.
 bool Evictor::empty_oldest() {
   look_at_buffers();
-  if (full_.empty()) return false;
-  const std::uint32_t index = full_.front();
-  full_.pop_front();
-  const std::uint64_t returned = parts_.counters.returned.load();
-  const bool emptied = owners_[index]->store_buffer(parts_.buffers[index]);
-  if (!emptied) full_.push_back(index);
-  if (!emptied || parts_.counters.returned.load() != returned) {
-    swap_is_full();
-  } else {
+  std::optional<Claim> claim = claim_oldest();
+  if (!claim) return false;
+  const Client::Stored stored = store(std::move(*claim));
+  if (stored == Client::Stored::all) {
     full_since_ns_ = 0;
+  } else {
+    swap_is_full();
   }
   look_at_buffers();
-  return emptied;
+  return stored != Client::Stored::some_left;
+}
+
+std::optional<Evictor::Claim> Evictor::claim_oldest() {
+  const std::lock_guard lock(queue_mutex_);
+  while (!full_.empty()) {
+    const std::uint32_t index = full_.front();
+    full_.pop_front();
+    if (parts_.buffers[index].claim()) {
+      return Claim{.index = index, .owner = std::move(owners_[index])};
+    }
+  }
+  return std::nullopt;
+}
+
+Client::Stored Evictor::store(Claim claim) {
+  EvictionBuffer& buffer = parts_.buffers[claim.index];
+  const Client::Stored stored = claim.owner->store_buffer(buffer);
+  if (stored == Client::Stored::some_left) {
+    const std::lock_guard lock(queue_mutex_);
+    owners_[claim.index] = std::move(claim.owner);
+    full_.push_back(claim.index);
+    buffer.state = EvictionBuffer::State::full;
+  }
+  return stored;
 }
 
 void Evictor::kick_starved() {

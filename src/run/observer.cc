@@ -191,6 +191,8 @@ Report Observer::report() const {
   report.faults = counters.faults;
   report.fresh_pages = counters.fresh_pages;
   report.pages_in = counters.pages_in;
+  report.ahead_pages = counters.ahead_pages;
+  report.ahead_passed = counters.ahead_passed;
   report.pages_out = counters.pages_out;
   report.rescued = counters.rescued;
   report.clean = counters.clean;

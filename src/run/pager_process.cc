@@ -13,9 +13,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "run/process_files.h"
 #include "run/program.h"
+#include "run/program_file.h"
 #include "run/report.h"
 #include "run/tiers.h"
 
@@ -40,8 +42,13 @@ std::uint64_t keep_images_below(const std::vector<swap::TierOptions>& tiers, std
 
 }  // namespace
 
-PagerProcess::PagerProcess(const RunOptions& options, SharedOutcome& outcome, int guardian)
-    : options_(options), outcome_(outcome), guardian_(guardian), machine_(sys::real_machine()) {}
+PagerProcess::PagerProcess(const RunOptions& options, SharedOutcome& outcome, int guardian,
+                           Recording replayed)
+    : options_(options),
+      outcome_(outcome),
+      guardian_(guardian),
+      machine_(sys::real_machine()),
+      replayed_(std::move(replayed)) {}
 
 PagerProcess::~PagerProcess() = default;
 
@@ -52,12 +59,16 @@ Expected<void> PagerProcess::build() {
   const std::uint32_t buffers = buffer_count(budget_->total_pages());
   buffers_ = TRY(EvictionBuffers::create(machine_, buffers));
   HF_CHECK(budget_->charge_buffer(buffers * kWindowPages));
+  if (!options_.record_path.empty() || !replayed_.spaces.empty()) {
+    working_sets_.emplace(!options_.record_path.empty(), std::move(replayed_));
+  }
   parts_.reset(new Parts{.machine = machine_,
                          .budget = *budget_,
                          .swap = *swap_,
                          .buffers = *buffers_,
                          .counters = counters_,
                          .registry = registry_,
+                         .working_sets = working_sets_ ? &*working_sets_ : nullptr,
                          .give_up = &PagerProcess::give_up,
                          .context = this,
                          .keep_images_below = keep_images_below(swap.tiers, options_.memory_bytes),
@@ -161,15 +172,36 @@ std::string PagerProcess::outcome_text() const {
   return "exit status " + std::to_string(WEXITSTATUS(outcome_.status));
 }
 
-// What cannot be written is said, and changes no exit status.
 void PagerProcess::tell_what_happened() {
   Report report = observer_->report();
   report.outcome = outcome_text();
+  report.replays = !options_.replay_path.empty();
+  if (working_sets_) report.recorded_pages = working_sets_->recorded_pages();
   if (!options_.quiet && !gave_up_) {
     const std::string text = summary_text(report);
     std::fputs(text.c_str(), stderr);
   }
-  if (options_.report_path.empty()) return;
+  if (!options_.record_path.empty()) keep_recording();
+  if (!options_.report_path.empty()) write_report(report);
+}
+
+// Of a run that was cut short there is less than of the one before it, perhaps.
+void PagerProcess::keep_recording() {
+  std::string why;
+  if (gave_up_) {
+    why = "not written: the run was ended";
+  } else if (const int error = write_recording(
+                 options_.record_path,
+                 working_sets_->recording_of(recorded_program(options_.command.front())));
+             error != 0) {
+    why = std::strerror(error);
+  }
+  if (why.empty()) return;
+  machine_.print_line(("holdfast: --record " + options_.record_path + ": " + why).c_str());
+}
+
+// What cannot be written is said, and changes no exit status.
+void PagerProcess::write_report(const Report& report) {
   std::FILE* const file = std::fopen(options_.report_path.c_str(), "we");
   const std::string text = report_for(options_.report_path, report);
   const bool written =

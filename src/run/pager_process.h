@@ -10,7 +10,9 @@
 #include "run/evictor.h"
 #include "run/observer.h"
 #include "run/registrar.h"
+#include "run/report.h"
 #include "run/run.h"
+#include "run/working_sets.h"
 
 namespace holdfast::run {
 
@@ -25,7 +27,8 @@ struct SharedOutcome {
 
 class PagerProcess {
  public:
-  PagerProcess(const RunOptions& options, SharedOutcome& outcome, int guardian);
+  // `replayed`: empty: nothing is.
+  PagerProcess(const RunOptions& options, SharedOutcome& outcome, int guardian, Recording replayed);
   ~PagerProcess();
   PagerProcess(const PagerProcess&) = delete;
   PagerProcess& operator=(const PagerProcess&) = delete;
@@ -40,6 +43,8 @@ class PagerProcess {
   bool reap();
   std::string outcome_text() const;
   void tell_what_happened();
+  void write_report(const Report& report);
+  void keep_recording();
   static void give_up(void* context, const char* why) noexcept;
   static void kill_programs() noexcept;
   void end_with(int exit, const std::string& why);
@@ -52,6 +57,8 @@ class PagerProcess {
   std::unique_ptr<Budget> budget_;
   std::unique_ptr<swap::Swap> swap_;
   std::unique_ptr<EvictionBuffers> buffers_;
+  Recording replayed_;  // until the working sets have it
+  std::optional<WorkingSets> working_sets_;
   std::unique_ptr<Parts> parts_;
   Registry registry_;  // its clients' threads use all of the above until they have ended
   std::optional<Evictor> evictor_;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
+#include <sys/personality.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -89,6 +90,13 @@ int start_program(const std::vector<std::string>& command, const std::string& sh
   if (!failed) return pid;
   ::waitpid(pid, nullptr, 0);
   return -error;
+}
+
+int fix_addresses() {
+  constexpr unsigned long kAsk = 0xffffffff;
+  const int now = ::personality(kAsk);
+  if (now < 0) return errno;
+  return ::personality(static_cast<unsigned long>(now) | ADDR_NO_RANDOMIZE) < 0 ? errno : 0;
 }
 
 int open_userfault(int& descriptor) {

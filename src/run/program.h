@@ -16,6 +16,10 @@ namespace holdfast::run {
 [[nodiscard]] int start_program(const std::vector<std::string>& command, const std::string& shim,
                                 const std::string& pager);
 
+// Whatever this process starts from now on, and what that starts, finds its memory at the same
+// addresses every time. errno.
+[[nodiscard]] int fix_addresses();
+
 // Opens a userfaultfd that serves faults in system calls. errno.
 [[nodiscard]] int open_userfault(int& descriptor);
 // Whether one can be had, and tells of forks. errno.

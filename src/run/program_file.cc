@@ -11,7 +11,9 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <string_view>
+#include <system_error>
 
 namespace holdfast::run {
 namespace {
@@ -122,6 +124,13 @@ ProgramFile find_program(const std::string& name) {
     if (last.preload != Preload::not_executable) break;
   }
   return last;
+}
+
+std::string recorded_program(const std::string& name) {
+  const std::string path = find_program(name).path;
+  std::error_code error;
+  const std::filesystem::path resolved = std::filesystem::canonical(path, error);
+  return error ? path : resolved.string();
 }
 
 ProgramFile follow_interpreter(ProgramFile program) {

@@ -32,6 +32,9 @@ struct ProgramFile {
 // `user`: the real user id of whoever runs it.
 [[nodiscard]] ProgramFile inspect_program(const std::string& path, uid_t user);
 
+// As a recording of its run knows it: links and folders resolved.
+[[nodiscard]] std::string recorded_program(const std::string& name);
+
 // The program that runs in the end: of a script, its interpreter, or what `env` runs.
 [[nodiscard]] ProgramFile follow_interpreter(ProgramFile program);
 

@@ -150,6 +150,7 @@ int Registrar::greet_start(int connection, int pid) {
   auto client = std::make_unique<Client>(parts_, userfault);
   int error = client->memory().agree();
   if (error == 0) error = client->adopt(pid, connection, area);
+  if (parts_.working_sets != nullptr) client->runs(program_of(pid));
   if (error == 0 && !client->start()) error = EAGAIN;
   send_with(connection, Ready{.error = error}, -1);
   if (error == 0) registry_.add(std::move(client));

@@ -27,6 +27,9 @@ Json totals(const Report& report) {
   json["faults"] = report.faults;
   json["fresh_pages"] = report.fresh_pages;
   json["pages_in"] = report.pages_in;
+  json["ahead_pages"] = report.ahead_pages;
+  json["ahead_passed"] = report.ahead_passed;
+  json["recorded_pages"] = report.recorded_pages;
   json["pages_out"] = report.pages_out;
   json["rescued"] = report.rescued;
   json["clean"] = report.clean;

@@ -16,10 +16,13 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "run/needs.h"
 #include "run/pager_process.h"
 #include "run/program.h"
+#include "run/program_file.h"
+#include "run/recording.h"
 #include "run/status_line.h"
 
 namespace holdfast::run {
@@ -51,22 +54,25 @@ struct PagerMain {
   const RunOptions* options;
   SharedOutcome* outcome;
   int guardian;
+  Recording* replayed;
 };
 
 void* pager_main(void* argument) {
   const auto& task = *static_cast<PagerMain*>(argument);
   ::prctl(PR_SET_NAME, "holdfast-watch");
-  PagerProcess pager(*task.options, *task.outcome, task.guardian);
+  PagerProcess pager(*task.options, *task.outcome, task.guardian, std::move(*task.replayed));
   pager.run();
   return nullptr;
 }
 
 // In the pager's process, which was cloned and not forked: libc's idea of its thread is that of the
 // guardian. So everything happens in a new one.
-[[noreturn]] void be_pager(const RunOptions& options, SharedOutcome& outcome, int guardian) {
+[[noreturn]] void be_pager(const RunOptions& options, SharedOutcome& outcome, int guardian,
+                           Recording& replayed) {
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   ::prctl(PR_SET_NAME, "holdfast-pager");
-  PagerMain task{.options = &options, .outcome = &outcome, .guardian = guardian};
+  PagerMain task{
+      .options = &options, .outcome = &outcome, .guardian = guardian, .replayed = &replayed};
   pthread_t thread{};
   if (::pthread_create(&thread, nullptr, &pager_main, &task) == 0) {
     ::pthread_join(thread, nullptr);
@@ -122,6 +128,44 @@ int check_report(const std::string& path) {
   return kExitUsage;
 }
 
+int refuse_file(const char* flag, const std::string& path, const std::string& why,
+                const char* remedy) {
+  std::fprintf(stderr, "holdfast: run: %s %s: %s: %s\n", flag, path.c_str(), why.c_str(), remedy);
+  return kExitUsage;
+}
+
+// Reads what is replayed. One of another program is said, and does no harm: it is not replayed.
+int prepare_recordings(const RunOptions& options, Recording& replayed) {
+  if (options.record_path.empty() && options.replay_path.empty()) return 0;
+  if (!options.replay_path.empty()) {
+    auto read = read_recording(options.replay_path);
+    if (!read) {
+      return refuse_file("--replay", options.replay_path, read.error(),
+                         "make it anew by --record, or run without --replay");
+    }
+    const std::string program = recorded_program(options.command.front());
+    if (read->program == program) {
+      replayed = std::move(*read);
+    } else {
+      std::fprintf(stderr,
+                   "holdfast: run: --replay %s is of %s, not of %s: nothing is brought in ahead\n",
+                   options.replay_path.c_str(), read->program.c_str(), program.c_str());
+    }
+  }
+  if (!options.record_path.empty()) {
+    if (const int error = check_recording_path(options.record_path); error != 0) {
+      return refuse_file("--record", options.record_path, std::strerror(error),
+                         "name a file that can be written");
+    }
+  }
+  if (const int error = fix_addresses(); error != 0) {
+    return refuse_file("--record and --replay", "need the same addresses each time",
+                       std::string("personality: ") + std::strerror(error),
+                       "allow personality(2), or leave them out");
+  }
+  return 0;
+}
+
 // What is printed must not land in a file that took the number of a stream which is closed. The
 // program finds it closed, as it would.
 void occupy_standard_streams() {
@@ -148,6 +192,8 @@ int check_environment(const RunOptions& options) {
 int run(const RunOptions& options) {
   occupy_standard_streams();
   if (const int refused = check_environment(options); refused != 0) return refused;
+  Recording replayed;
+  if (const int refused = prepare_recordings(options, replayed); refused != 0) return refused;
   void* const memory = ::mmap(nullptr, sizeof(SharedOutcome), PROT_READ | PROT_WRITE,
                               MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return refuse(kExitUsage, "no memory", std::strerror(errno));
@@ -157,7 +203,8 @@ int run(const RunOptions& options) {
   std::fflush(nullptr);
   const long pager = ::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
   if (pager < 0) return refuse(kExitUsage, "no pager", std::strerror(errno));
-  if (pager == 0) be_pager(options, *g_outcome, guardian);
+  if (pager == 0) be_pager(options, *g_outcome, guardian, replayed);
+  replayed = Recording();
   handle_signals();
   int status = 0;
   while (::waitpid(static_cast<pid_t>(pager), &status, 0) < 0 && errno == EINTR) {

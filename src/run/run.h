@@ -33,6 +33,8 @@ struct RunOptions {
   std::uint64_t swap_full_wait_seconds = 10;
   std::string shim;                  // path of libholdfast_run.so; empty: beside this program
   std::string report_path;           // a report goes here: a page (.html), or JSON; empty: none
+  std::string record_path;           // what comes back in is recorded here; empty: nowhere
+  std::string replay_path;           // a recording by which pages are brought in ahead; empty: none
   bool quiet = false;                // no status line and no summary
   std::vector<std::string> command;  // program and arguments
 };

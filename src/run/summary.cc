@@ -28,6 +28,12 @@ std::string leaving(const Report& report) {
                      percent_text(report.rescued, report.pages_in));
 }
 
+std::string ahead(const Report& report) {
+  return fmt::format("of that {} ahead by the recording, {} of which the program came past",
+                     pages_text(report.ahead_pages),
+                     percent_text(report.ahead_passed, report.ahead_pages));
+}
+
 std::string compression(const Report& report) {
   const std::uint64_t bytes = report.stored_pages_peak * kPageSize;
   return fmt::format("at most {} in swap, which took {} ({:.1f} : 1)", bytes_text(bytes),
@@ -54,6 +60,10 @@ std::string summary_text(const Report& report) {
                    seconds_text(report.elapsed_ns),
                    percent_text(report.stalled_ns, report.elapsed_ns), count_text(report.faults)));
   line(text, leaving(report));
+  if (report.replays) line(text, ahead(report));
+  if (report.recorded_pages > 0) {
+    line(text, fmt::format("recorded {} that came back", pages_text(report.recorded_pages)));
+  }
   if (report.image_bytes_peak > 0) line(text, compression(report));
   std::string tiers;
   for (const swap::TierStats& tier : report.tiers) {

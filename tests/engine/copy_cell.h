@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <vector>
 
 #include "engine/copy_world.h"
@@ -28,6 +29,10 @@ enum class PageIs : std::uint8_t {
   never_touched,
 };
 enum class CopyIs : std::uint8_t { clone, snapshot, clone_of_clone };
+constexpr const char* kCopies[] = {"clone", "snapshot", "clone_of_clone"};
+inline void PrintTo(CopyIs copy, std::ostream* out) {
+  *out << kCopies[static_cast<std::size_t>(copy)];
+}
 enum class Writes : std::uint8_t { neither, parent, child, both };
 // Where the pins are let go of; none: there are none.
 enum class Unpin : std::uint8_t { none, in_task, in_signal_handler, in_completion };
@@ -40,6 +45,7 @@ struct StateRule {
   bool pinned;     // a copy has to be made at once
   bool has_bytes;  // it takes a slot when it leaves
 };
+inline void PrintTo(const StateRule& rule, std::ostream* out) { *out << rule.name; }
 
 struct Cell {
   StateRule rule;

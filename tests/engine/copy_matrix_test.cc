@@ -36,13 +36,15 @@ constexpr StateRule kStates[] = {
     {PageIs::same_filled, "same_filled", false, false, false},
     {PageIs::never_touched, "never_touched", false, false, false},
 };
-constexpr const char* kCopies[] = {"clone", "snapshot", "clone_of_clone"};
 constexpr const char* kWrites[] = {"neither writes", "the parent writes", "the child writes",
                                    "both write"};
 constexpr const char* kUnpins[] = {"nothing pinned", "unpinned in task context",
                                    "unpinned in a signal handler", "unpinned in a completion"};
 
 enum class World : std::uint8_t { real, simulated };
+void PrintTo(World world, std::ostream* out) {
+  *out << (world == World::real ? "real" : "simulated");
+}
 using Row = std::tuple<World, StateRule, CopyIs>;
 
 std::string name_of(const Row& row) {
