@@ -1,13 +1,15 @@
 // The `holdfast` command. Each flag is defined once, here.
 //
 // Exit status: 0 success, 1 the answer is no (doctor: no engine can run; image: not sound, or not
-// whole; grab: frames were lost or the source failed), 2 wrong usage.
+// whole; grab: frames were lost or the source failed; far: the pool cannot be reached), 2 wrong
+// usage.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "cli/doctor.h"
+#include "cli/far_command.h"
 #include "cli/grab.h"
 #include "cli/image_command.h"
 #include "cli/manual.h"
@@ -140,6 +142,11 @@ int main(int argc, char** argv) {
       app.add_subcommand("run", "Run any program, with all that it starts, under a memory budget");
   holdfast::cli::declare(*run_app, run_command);
 
+  holdfast::cli::FarCommand far_command;
+  CLI::App* const far_app =
+      app.add_subcommand("far", "Look after the far memory that programs keep in a pool of Ceph");
+  holdfast::cli::declare(*far_app, far_command);
+
   ManualCommands manual{};
   add_manual_commands(app, manual);
 
@@ -152,6 +159,7 @@ int main(int argc, char** argv) {
   if (*image_commands.info) return image_info(image_flags);
   if (*image_commands.verify) return image_verify(image_flags);
   if (*run_app) return holdfast::cli::run(run_command);
+  if (*far_app) return holdfast::cli::run(far_command);
   if (*manual.man) return print_page(app, manual.page);
   if (*manual.completion) {
     std::fputs(holdfast::cli::bash_completion(app).c_str(), stdout);

@@ -26,6 +26,7 @@
 #include "base/base.h"
 #include "sys/async_io.h"
 #include "sys/data_file.h"
+#include "sys/object_store.h"
 
 namespace holdfast::sys {
 
@@ -196,6 +197,15 @@ class Machine {
       const AsyncIoOptions& options) {
     (void)options;
     return fail({.code = Errc::unsupported, .doing = "open asynchronous I/O"});
+  }
+
+  // Opens a session in a store of objects beyond this machine. Errors: unsupported (no client
+  // library for it), not_found (configuration, pool), permission (key), timed_out (no cluster),
+  // system.
+  [[nodiscard]] virtual Expected<std::unique_ptr<ObjectStore>> open_object_store(
+      const ObjectStoreOptions& options) {
+    (void)options;
+    return fail({.code = Errc::unsupported, .doing = "open far memory"});
   }
 
   // --- threads, clock, chance ---

@@ -5,6 +5,7 @@
 #include "sys/cpu_follower.h"
 #include "sys/data_file.h"
 #include "sys/machine.h"
+#include "sys/object_store.h"
 #include "sys/probe.h"
 #include "sys/streams.h"
 #include "sys/video_device.h"

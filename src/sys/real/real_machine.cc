@@ -21,6 +21,7 @@
 #include "sys/real/fault_source.h"
 #include "sys/real/fork_guard.h"
 #include "sys/real/memory_limit.h"
+#include "sys/real/rados_store.h"
 #include "sys/real/real_parking.h"
 #include "sys/real/real_thread.h"
 #include "sys/real/swap_file.h"
@@ -131,6 +132,11 @@ class RealMachine final : public Machine {
 
   Expected<std::unique_ptr<AsyncIo>> open_async_io(const AsyncIoOptions& options) override {
     return real::open_real_async_io(options);
+  }
+
+  Expected<std::unique_ptr<ObjectStore>> open_object_store(
+      const ObjectStoreOptions& options) override {
+    return real::open_rados_store(options);
   }
 
   Expected<std::unique_ptr<Thread>> start_thread(const char* name, void (*function)(void*),

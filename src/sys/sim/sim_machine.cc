@@ -8,6 +8,7 @@
 #include "sys/sim/sim_async.h"
 #include "sys/sim/sim_faults.h"
 #include "sys/sim/sim_file.h"
+#include "sys/sim/sim_object_store.h"
 
 namespace holdfast::sys {
 namespace {
@@ -185,6 +186,15 @@ Expected<std::unique_ptr<SwapFile>> SimMachine::create_swap_file(const SwapFileO
 Expected<std::unique_ptr<AsyncIo>> SimMachine::open_async_io(const AsyncIoOptions&) {
   core_->scheduler.point();
   return std::make_unique<SimAsync>(*core_);
+}
+
+Expected<std::unique_ptr<ObjectStore>> SimMachine::open_object_store(
+    const ObjectStoreOptions& options) {
+  core_->scheduler.point();
+  if (core_->failures.hit(FailureKind::object_open)) {
+    return fail({.code = Errc::timed_out, .os_errno = ETIMEDOUT, .doing = "open far memory"});
+  }
+  return std::make_unique<SimObjectStore>(*core_, options);
 }
 
 int SimMachine::open_device_file(std::span<const std::byte> content) {

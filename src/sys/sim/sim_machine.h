@@ -117,6 +117,8 @@ class SimMachine final : public Machine {
   int remove_file(const std::string& path) override { return core_->disk.remove(path); }
   [[nodiscard]] Expected<std::unique_ptr<AsyncIo>> open_async_io(
       const AsyncIoOptions& options) override;
+  [[nodiscard]] Expected<std::unique_ptr<ObjectStore>> open_object_store(
+      const ObjectStoreOptions& options) override;
   [[nodiscard]] Expected<std::unique_ptr<Thread>> start_thread(const char* name,
                                                                void (*function)(void*),
                                                                void* argument) override;
