@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "cli/pool_name.h"
 #include "sys/sys.h"
 
 namespace holdfast::cli {
@@ -40,15 +39,13 @@ int report(const Error& error) {
 void print_line(const sys::FarSession& session) {
   fmt::print("{}  {}  {:>7} objects  {:>12}  {}\n", session.id, session.alive ? "alive" : "dead ",
              session.objects, size_text(session.bytes),
-             session.owner.empty() ? "(its owner is not known)" : session.owner);
+             (session.owner.empty() ? "(its owner is not known)" : session.owner) +
+                 (session.image ? ", an image that was not finished" : ""));
 }
 
 nlohmann::json as_json(const sys::FarSession& session) {
-  return {{"id", session.id},
-          {"alive", session.alive},
-          {"objects", session.objects},
-          {"bytes", session.bytes},
-          {"owner", session.owner}};
+  return {{"id", session.id},           {"alive", session.alive}, {"image", session.image},
+          {"objects", session.objects}, {"bytes", session.bytes}, {"owner", session.owner}};
 }
 
 int list(const std::vector<sys::FarSession>& all, bool json) {
@@ -106,7 +103,7 @@ void declare(CLI::App& app, FarCommand& command) {
 }
 
 int run(const FarCommand& command) {
-  auto options = parse_pool(command.pool);
+  auto options = sys::parse_pool(command.pool);
   if (!options) {
     std::fprintf(stderr, "holdfast: far: %s\n", options.error().c_str());
     return kUsage;

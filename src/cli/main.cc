@@ -12,6 +12,7 @@
 #include "cli/far_command.h"
 #include "cli/grab.h"
 #include "cli/image_command.h"
+#include "cli/image_pool_command.h"
 #include "cli/manual.h"
 #include "cli/run_command.h"
 #include "run/run.h"
@@ -70,14 +71,18 @@ struct ImageCommands {
   CLI::App* info;
   CLI::App* verify;
 };
-ImageCommands add_image_commands(CLI::App& app, ImageFlags& flags) {
-  CLI::App* const command = app.add_subcommand("image", "Look at memory images");
+ImageCommands add_image_commands(CLI::App& app, ImageFlags& flags,
+                                 holdfast::cli::ImagePoolCommand& pool) {
+  CLI::App* const command =
+      app.add_subcommand("image", "Look at memory images, in files and in pools of Ceph");
+  declare(*command, pool);
   command->require_subcommand(1);
   const ImageCommands commands{
       command->add_subcommand("info", "Say what an image holds, and what it is based on"),
       command->add_subcommand("verify", "Read an image and its bases, and prove every byte")};
   for (CLI::App* const one : {commands.info, commands.verify}) {
-    one->add_option("FILE", flags.path, "the image")->required();
+    one->add_option("FILE", flags.path, "the image, or rados:[USER@]POOL[/NAMESPACE]/NAME[@CONF]")
+        ->required();
     one->add_option("--base", flags.bases,
                     "where its bases may be; else they are looked for beside it");
     one->add_flag("--json", flags.json, "print one JSON object");
@@ -131,7 +136,8 @@ int main(int argc, char** argv) {
   doctor_command->add_flag("--json", json, "print one JSON object");
 
   ImageFlags image_flags;
-  const ImageCommands image_commands = add_image_commands(app, image_flags);
+  holdfast::cli::ImagePoolCommand image_pool;
+  const ImageCommands image_commands = add_image_commands(app, image_flags, image_pool);
   holdfast::cli::GrabCommand grab;
   CLI::App* const grab_command =
       app.add_subcommand("grab", "Record a stream of raw frames through a ring larger than memory");
@@ -158,6 +164,7 @@ int main(int argc, char** argv) {
   if (*doctor_command) return doctor(json);
   if (*image_commands.info) return image_info(image_flags);
   if (*image_commands.verify) return image_verify(image_flags);
+  if (*image_pool.list || *image_pool.remove) return holdfast::cli::run(image_pool);
   if (*run_app) return holdfast::cli::run(run_command);
   if (*far_app) return holdfast::cli::run(far_command);
   if (*manual.man) return print_page(app, manual.page);

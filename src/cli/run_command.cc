@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <expected>
 
-#include "cli/pool_name.h"
 #include "cli/size.h"
 #include "run/run.h"
 
@@ -65,7 +64,7 @@ Tier file_tier(const std::string& rest) {
 
 Tier far_tier(const std::string& rest) {
   swap::TierOptions tier{.kind = swap::TierKind::rados};
-  auto pool = parse_pool(rest);
+  auto pool = sys::parse_pool(rest);
   if (!pool) return std::unexpected(pool.error());
   tier.far = std::move(*pool);
   return tier;

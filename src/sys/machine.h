@@ -208,6 +208,25 @@ class Machine {
     return fail({.code = Errc::unsupported, .doing = "open far memory"});
   }
 
+  // Images in such a store; options.image names one. Task context; may wait. Errors: those of
+  // open_object_store(), not_found (no image of that name; its pool), and of removal busy (it is
+  // being written or removed).
+  [[nodiscard]] virtual Expected<OpenedFarImage> open_far_image(const ObjectStoreOptions& options) {
+    (void)options;
+    return fail({.code = Errc::unsupported, .doing = "open image in far memory"});
+  }
+  // All that are whole, by name.
+  [[nodiscard]] virtual Expected<std::vector<FarImage>> list_far_images(
+      const ObjectStoreOptions& options) {
+    (void)options;
+    return fail({.code = Errc::unsupported, .doing = "list images in far memory"});
+  }
+  // Whoever still reads it gets errors.
+  [[nodiscard]] virtual Expected<FarImage> remove_far_image(const ObjectStoreOptions& options) {
+    (void)options;
+    return fail({.code = Errc::unsupported, .doing = "remove image in far memory"});
+  }
+
   // --- threads, clock, chance ---
   // Starts a thread with all signals blocked but SIGBUS and the other synchronous ones.
   // name: at most 15 characters.

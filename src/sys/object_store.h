@@ -14,7 +14,11 @@
 //   ENOSPC, EDQUOT   the pool is full; nothing is written
 //   ENOENT           read, removal: no such object; write: the pool is gone
 //   ESTALE           write, removal: the session has lost its lock, for good. Nothing was done
+//   EROFS            write, removal: the store is open for reading
 //   EIO and others   it has failed
+//
+// An image is such a session too, whose objects 0, 1, ... hold its bytes: publish() gives it its
+// name when all of them are there, and only then does anybody see it. It stays when its store goes.
 #pragma once
 
 #include <cstddef>
@@ -47,8 +51,18 @@ struct ObjectStoreOptions {
   std::string name_space = {};     // of the pool; empty: its default one
   std::string configuration = {};  // a file; empty: where the system has it (/etc/ceph/ceph.conf)
   std::string user = "admin";
+  std::string image = {};  // the name of an image; empty: the session is an engine's swapped pages
   std::uint64_t wait_ns = 60'000'000'000;   // until an operation without an answer times out
   std::uint64_t lease_ns = 60'000'000'000;  // for how long the lock is ours without being renewed
+};
+
+// An image in a store.
+struct FarImage {
+  std::string name;
+  std::string session = {};        // whose objects they are
+  std::string label = {};          // what its writer says of it: one line
+  std::uint64_t object_bytes = 0;  // of each object but the last
+  std::uint64_t bytes = 0;         // in all
 };
 
 class ObjectStore {
@@ -61,6 +75,22 @@ class ObjectStore {
   [[nodiscard]] virtual bool owns_session() const noexcept = 0;
   // "rados, pool holdfast": for reports.
   [[nodiscard]] virtual const char* description() const noexcept = 0;
+
+  // Gives the session, which was opened for an image, that name: from then on it is seen, whole.
+  // Once, with nothing in flight; afterwards the store is good for nothing but its destructor. Task
+  // context; may wait. Errors: invalid_argument with EEXIST (there is one of that name), io_error,
+  // system; timed_out: it may be seen now or later, so its objects stay, and if it never is, they
+  // are those of a dead session.
+  [[nodiscard]] virtual Expected<void> publish(const FarImage& image) {
+    (void)image;
+    return fail({.code = Errc::unsupported, .doing = "publish image"});
+  }
+};
+
+// An image that was opened: it is read until the store goes, however many read it.
+struct OpenedFarImage {
+  FarImage image;
+  std::unique_ptr<ObjectStore> store;
 };
 
 // --- sessions of a pool, for whoever looks after it; task context, may wait ---
@@ -69,6 +99,7 @@ struct FarSession {
   std::string id;      // 32 hexadecimal digits
   std::string owner;   // "job on host, process 4711", as the session said; empty: not known
   bool alive = false;  // somebody holds its lock
+  bool image = false;  // an image that was not finished, or not wholly removed
   std::uint64_t objects = 0;
   std::uint64_t bytes = 0;
 };

@@ -23,6 +23,7 @@ namespace holdfast::sys::real {
   CALL(rados_aio_get_return_value)   \
   CALL(rados_aio_release)            \
   CALL(rados_aio_read)               \
+  CALL(rados_read)                   \
   CALL(rados_aio_write_op_operate)   \
   CALL(rados_create_write_op)        \
   CALL(rados_release_write_op)       \
@@ -37,6 +38,7 @@ namespace holdfast::sys::real {
   CALL(rados_getxattr)               \
   CALL(rados_stat)                   \
   CALL(rados_list_lockers)           \
+  CALL(rados_unlock)                 \
   CALL(rados_nobjects_list_open)     \
   CALL(rados_nobjects_list_next)     \
   CALL(rados_nobjects_list_close)

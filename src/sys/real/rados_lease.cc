@@ -58,6 +58,13 @@ void expect_session(const RadosPool& pool, const RadosWrite& write, const std::s
 
 }  // namespace
 
+std::string hexadecimal(std::uint64_t value) {
+  std::string text(16, '0');
+  for (int i = 15; i >= 0; --i, value >>= 4)
+    text[static_cast<std::size_t>(i)] = "0123456789abcdef"[value & 15];
+  return text;
+}
+
 void add_lock(const RadosPool& pool, const RadosWrite& write, const std::string& cookie,
               std::uint64_t duration_ns) {
   const std::string input = lock_input(cookie, duration_ns);
@@ -76,6 +83,10 @@ void renew_session(const RadosPool& pool, const RadosWrite& write, const std::st
                    std::uint64_t duration_ns) {
   expect_session(pool, write, id);
   add_lock(pool, write, id, duration_ns);
+}
+
+int unlock_session(const RadosPool& pool, const std::string& header, const std::string& id) {
+  return -pool.api().rados_unlock(pool.io(), header.c_str(), kLockName, id.c_str());
 }
 
 void condemn_session(const RadosPool& pool, const RadosWrite& write, const std::string& cookie) {

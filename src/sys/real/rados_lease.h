@@ -12,12 +12,21 @@
 
 namespace holdfast::sys::real {
 
-inline constexpr const char* kSessionPrefix = "holdfast.swap.";
+inline constexpr const char* kSwapPrefix = "holdfast.swap.";
+inline constexpr const char* kImagePrefix = "holdfast.image.";
 inline constexpr const char* kLockName = "holdfast";
 inline constexpr const char* kSessionAttribute = "session";  // its id, or that it is being removed
 inline constexpr const char* kOwnerAttribute = "owner";
 
-[[nodiscard]] inline std::string header_of(const std::string& id) { return kSessionPrefix + id; }
+// The object that stands for a session: of an engine's pages, or of an image.
+[[nodiscard]] inline std::string header_of(const std::string& id, bool image) {
+  return (image ? kImagePrefix : kSwapPrefix) + id;
+}
+
+[[nodiscard]] std::string hexadecimal(std::uint64_t value);  // 16 digits
+[[nodiscard]] inline std::string object_of(const std::string& header, std::uint64_t object) {
+  return header + "." + hexadecimal(object);
+}
 
 // Adds: take the lock under that cookie, for so long, or renew it. It fails with EBUSY where
 // somebody else has it.
@@ -34,6 +43,10 @@ void renew_session(const RadosPool& pool, const RadosWrite& write, const std::st
 void condemn_session(const RadosPool& pool, const RadosWrite& write, const std::string& cookie);
 // ... removes the header of a session of ours.
 void end_session(const RadosPool& pool, const RadosWrite& write, const std::string& id);
+
+// Waits: gives the lock of a session of ours back, which stays. errno.
+[[nodiscard]] int unlock_session(const RadosPool& pool, const std::string& header,
+                                 const std::string& id);
 
 // Tiny writes that a full pool must not stop: without them nothing could be removed from it.
 inline constexpr int kEvenIfFull = LIBRADOS_OPERATION_FULL_FORCE;

@@ -97,6 +97,20 @@ std::string RadosPool::attribute(const std::string& object, const char* name) co
   return length <= 0 ? std::string() : std::string(value.data(), static_cast<std::size_t>(length));
 }
 
+int RadosPool::content(const std::string& object, std::size_t bytes_max, std::string& bytes) const {
+  bytes.resize(bytes_max);
+  const int got = api_.rados_read(io_, object.c_str(), bytes.data(), bytes.size(), 0);
+  bytes.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
+  return got < 0 ? -got : 0;
+}
+
+int RadosPool::remove(const std::string& object) const {
+  const RadosWrite write(*this);
+  api_.rados_write_op_remove(write.op());
+  const int error = write.run(object, LIBRADOS_OPERATION_FULL_FORCE);
+  return error == ENOENT ? 0 : error;
+}
+
 int RadosPool::list(const std::string& prefix, std::vector<std::string>& names) const {
   rados_list_ctx_t context = nullptr;
   int error = -api_.rados_nobjects_list_open(io_, &context);

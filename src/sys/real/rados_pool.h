@@ -27,6 +27,11 @@ class RadosPool {
   // --- task context, waiting ---
   // An attribute of an object; empty: it has none, or there is no such object.
   [[nodiscard]] std::string attribute(const std::string& object, const char* name) const;
+  // What an object holds, as far as `bytes_max`. errno.
+  [[nodiscard]] int content(const std::string& object, std::size_t bytes_max,
+                            std::string& bytes) const;
+  // Removes an object, also from a full pool; that there is none is no error. errno.
+  [[nodiscard]] int remove(const std::string& object) const;
   // Names of objects that begin with `prefix`. Looks at every object of the namespace. errno.
   [[nodiscard]] int list(const std::string& prefix, std::vector<std::string>& names) const;
 

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "sys/machine.h"
+#include "sys/real/rados_images.h"
 #include "sys/real/rados_lease.h"
 
 namespace holdfast::sys {
@@ -12,6 +13,7 @@ namespace real {
 namespace {
 
 constexpr std::size_t kIdLength = 32;
+constexpr const char* kEveryPrefix = "holdfast.";
 
 Error session_error(int error, const char* doing) {
   Error e{.code = Errc::system, .os_errno = error, .doing = doing, .what = "pool"};
@@ -30,9 +32,10 @@ Error session_error(int error, const char* doing) {
   return e;
 }
 
-// The id in the name of an object of a session; empty: it is none.
-std::string id_in(const std::string& name) {
-  const std::string id = name.substr(std::string(kSessionPrefix).size(), kIdLength);
+// The id in the name of an object of a session that begins so; empty: it is none.
+std::string id_in(const std::string& name, const std::string& prefix) {
+  if (!name.starts_with(prefix)) return {};
+  const std::string id = name.substr(prefix.size(), kIdLength);
   const bool whole =
       id.size() == kIdLength && id.find_first_not_of("0123456789abcdef") == std::string::npos;
   return whole ? id : std::string();
@@ -54,39 +57,49 @@ std::uint64_t size_of(const RadosPool& pool, const std::string& name) {
   return pool.api().rados_stat(pool.io(), name.c_str(), &bytes, &changed) == 0 ? bytes : 0;
 }
 
-int remove(const RadosPool& pool, const std::string& name) {
-  const RadosWrite write(pool);
-  pool.api().rados_write_op_remove(write.op());
-  const int error = write.run(name, kEvenIfFull);
-  return error == ENOENT ? 0 : error;
-}
-
-Expected<std::vector<FarSession>> sessions(const RadosPool& pool) {
-  std::vector<std::string> names;
-  if (const int error = pool.list(kSessionPrefix, names); error != 0) {
-    return fail(session_error(error, "list far memory"));
-  }
-  std::map<std::string, FarSession> found;
-  for (const std::string& name : names) {
-    const std::string id = id_in(name);
+void add_object(const RadosPool& pool, const std::string& name,
+                std::map<std::string, FarSession>& found) {
+  for (const bool image : {false, true}) {
+    const std::string id = id_in(name, image ? kImagePrefix : kSwapPrefix);
     if (id.empty()) continue;
     FarSession& session = found[id];
     session.id = id;
-    if (name == header_of(id)) continue;
+    session.image = image;
+    if (name == header_of(id, image)) return;
     ++session.objects;
     session.bytes += size_of(pool, name);
   }
-  std::vector<FarSession> all;
-  for (auto& [id, session] : found) {
-    session.owner = pool.attribute(header_of(id), kOwnerAttribute);
-    session.alive = is_locked(pool, header_of(id));
-    all.push_back(std::move(session));
+}
+
+// Sessions of images that are whole are not among them. Locks are looked at before names: an image
+// gets its name before it gives its lock back, so one without the one has the other.
+Expected<std::vector<FarSession>> sessions(const RadosPool& pool) {
+  std::vector<std::string> names;
+  if (const int error = pool.list(kEveryPrefix, names); error != 0) {
+    return fail(session_error(error, "list far memory"));
   }
+  std::map<std::string, FarSession> found;
+  for (const std::string& name : names) add_object(pool, name, found);
+  for (auto& [id, session] : found) {
+    session.owner = pool.attribute(header_of(id, session.image), kOwnerAttribute);
+    session.alive = is_locked(pool, header_of(id, session.image));
+  }
+  for (const FarImage& image : TRY(named_images(pool))) {
+    if (is_whole(pool, image)) {
+      found.erase(image.session);
+    } else if (!found.contains(image.session)) {  // nothing but its name is left
+      FarSession& session = found[image.session];
+      session.id = image.session;
+      session.image = true;
+    }
+  }
+  std::vector<FarSession> all;
+  for (auto& [id, session] : found) all.push_back(std::move(session));
   return all;
 }
 
 Expected<FarSession> remove_session(const RadosPool& pool, const FarSession& session) {
-  const std::string header = header_of(session.id);
+  const std::string header = header_of(session.id, session.image);
   const RadosWrite write(pool);
   condemn_session(pool, write, "remover " + std::to_string(real_machine().random_u64()));
   if (const int error = write.run(header, kEvenIfFull); error != 0) {
@@ -95,10 +108,13 @@ Expected<FarSession> remove_session(const RadosPool& pool, const FarSession& ses
   // Listed again under the lock: it may have written until now.
   std::vector<std::string> names;
   int error = pool.list(header + ".", names);
-  for (const std::string& name : names) {
-    if (error == 0) error = remove(pool, name);
+  for (const FarImage& image : TRY(named_images(pool))) {
+    if (image.session == session.id) names.push_back(name_object(image.name));
   }
-  if (error == 0) error = remove(pool, header);
+  for (const std::string& name : names) {
+    if (error == 0) error = pool.remove(name);
+  }
+  if (error == 0) error = pool.remove(header);
   if (error != 0) return fail(session_error(error, "remove far memory"));
   return session;
 }

@@ -10,19 +10,13 @@
 
 #include "sync/sync.h"
 #include "sys/machine.h"
+#include "sys/real/rados_images.h"
 #include "sys/real/rados_lease.h"
 #include "sys/real/rados_pool.h"
 #include "sys/real/real_thread.h"
 
 namespace holdfast::sys::real {
 namespace {
-
-std::string hexadecimal(std::uint64_t value) {
-  std::string text(16, '0');
-  for (int i = 15; i >= 0; --i, value >>= 4)
-    text[static_cast<std::size_t>(i)] = "0123456789abcdef"[value & 15];
-  return text;
-}
 
 std::string owner_text() {
   std::array<char, 65> host{};
@@ -36,19 +30,22 @@ std::string owner_text() {
 // do what an interrupt may.
 class RadosStore final : public ObjectStore {
  public:
-  RadosStore(std::unique_ptr<RadosPool> pool, const ObjectStoreOptions& options)
+  RadosStore(std::unique_ptr<RadosPool> pool, const ObjectStoreOptions& options, std::string id)
       : pool_(std::move(pool)),
-        id_(hexadecimal(real_machine().random_u64()) + hexadecimal(real_machine().random_u64())),
-        header_(header_of(id_)),
+        id_(std::move(id)),
+        header_(header_of(id_, !options.image.empty())),
         description_("rados, pool " + options.pool),
         lease_ns_(options.lease_ns) {}
   ~RadosStore() override;
 
+  // A new session, or the reading of one that is an image.
   Expected<void> begin();
+  Expected<void> begin_reading();
 
   void submit(ObjectRequest& request) noexcept override;
   bool owns_session() const noexcept override { return !lost_.load(std::memory_order_acquire); }
   const char* description() const noexcept override { return description_.c_str(); }
+  Expected<void> publish(const FarImage& image) override;
 
  private:
   // A request in librados' hands.
@@ -68,12 +65,14 @@ class RadosStore final : public ObjectStore {
   [[nodiscard]] int start_write(ObjectRequest& request, rados_completion_t completion) const;
   [[nodiscard]] int refusal(const ObjectRequest& request) const noexcept;
   [[nodiscard]] int outcome(const ObjectRequest& request, int result) noexcept;
+  void end_thread() noexcept;
+  void leave() noexcept;
   std::uint64_t renew_when_due();
   void renew(std::uint64_t now);
   void landed() noexcept;
   void wake() noexcept;
   [[nodiscard]] std::string name_of(std::uint64_t object) const {
-    return header_ + "." + hexadecimal(object);
+    return object_of(header_, object);
   }
 
   // --- constant after begin() ---
@@ -81,6 +80,7 @@ class RadosStore final : public ObjectStore {
   const std::string id_, header_, description_;
   const std::uint64_t lease_ns_;
   std::unique_ptr<Thread> thread_;
+  bool reading_ = false;
   // --- atomic ---
   std::atomic<ObjectRequest*> submitted_{nullptr};  // last first
   std::atomic<std::uint32_t> work_{0};              // bumped when the thread has something to do
@@ -113,12 +113,52 @@ Expected<void> RadosStore::begin() {
   return {};
 }
 
-RadosStore::~RadosStore() {
-  if (thread_ != nullptr) {
-    stop_.store(true);
-    wake();
-    thread_->join();
+Expected<void> RadosStore::begin_reading() {
+  reading_ = true;
+  lost_.store(true);  // of the lock there is none to renew
+  thread_ = TRY(start_real_thread("holdfast-far", &RadosStore::main, this));
+  return {};
+}
+
+// Nothing is in flight but perhaps a renewal, which it waits for.
+void RadosStore::end_thread() noexcept {
+  if (thread_ == nullptr) return;
+  stop_.store(true);
+  wake();
+  thread_->join();
+  thread_.reset();
+}
+
+// The session stays as it is, and is none of ours any more. Nothing renews its lock.
+void RadosStore::leave() noexcept {
+  end_thread();
+  lost_.store(true);
+}
+
+// The lock is held until the name is there: who finds a session of an image without a lock and
+// without a name may remove it.
+Expected<void> RadosStore::publish(const FarImage& image) {
+  const RadosWrite renewal(*pool_);
+  renew_session(*pool_, renewal, id_, lease_ns_);
+  if (const int error = renewal.run(header_, kEvenIfFull); error != 0) {
+    if (error == ETIMEDOUT) leave();
+    return fail(publish_error(error == ENOENT || error == ECANCELED ? ESTALE : error));
   }
+  FarImage published = image;
+  published.session = id_;
+  const RadosWrite name(*pool_);
+  name_image(*pool_, name, published);
+  if (const int error = name.run(name_object(image.name), LIBRADOS_OPERATION_FULL_TRY)) {
+    if (error == ETIMEDOUT) leave();
+    return fail(publish_error(error));
+  }
+  leave();
+  (void)unlock_session(*pool_, header_, id_);  // it would expire
+  return {};
+}
+
+RadosStore::~RadosStore() {
+  end_thread();
   if (lease_until_ns_.load() == 0 || !owns_session()) return;
   const RadosWrite write(*pool_);
   end_session(*pool_, write, id_);
@@ -189,6 +229,7 @@ void RadosStore::start(ObjectRequest& request) {
 // Why it is not begun at all; 0.
 int RadosStore::refusal(const ObjectRequest& request) const noexcept {
   if (request.action == ObjectAction::read) return 0;
+  if (reading_) return EROFS;
   if (!owns_session()) return ESTALE;
   // Nobody may have taken the lock, but nobody can tell before it is renewed.
   return real_machine().now_ns() < lease_until_ns_.load() ? 0 : ETIMEDOUT;
@@ -295,9 +336,22 @@ void RadosStore::complete_renewal(rados_completion_t completion, void* argument)
 }  // namespace
 
 Expected<std::unique_ptr<ObjectStore>> open_rados_store(const ObjectStoreOptions& options) {
-  auto store = std::make_unique<RadosStore>(TRY(RadosPool::open(options)), options);
+  auto pool = TRY(RadosPool::open(options));
+  if (!options.image.empty()) TRY_VOID(check_name_is_free(*pool, options.image));
+  const std::string id =
+      hexadecimal(real_machine().random_u64()) + hexadecimal(real_machine().random_u64());
+  auto store = std::make_unique<RadosStore>(std::move(pool), options, id);
   TRY_VOID(store->begin());
   return std::unique_ptr<ObjectStore>(std::move(store));
+}
+
+Expected<OpenedFarImage> open_rados_image(const ObjectStoreOptions& options) {
+  auto pool = TRY(RadosPool::open(options));
+  OpenedFarImage opened{.image = TRY(find_image(*pool, options.image)), .store = nullptr};
+  auto store = std::make_unique<RadosStore>(std::move(pool), options, opened.image.session);
+  TRY_VOID(store->begin_reading());
+  opened.store = std::move(store);
+  return opened;
 }
 
 }  // namespace holdfast::sys::real

@@ -138,6 +138,15 @@ class RealMachine final : public Machine {
       const ObjectStoreOptions& options) override {
     return real::open_rados_store(options);
   }
+  Expected<OpenedFarImage> open_far_image(const ObjectStoreOptions& options) override {
+    return real::open_rados_image(options);
+  }
+  Expected<std::vector<FarImage>> list_far_images(const ObjectStoreOptions& options) override {
+    return real::list_rados_images(options);
+  }
+  Expected<FarImage> remove_far_image(const ObjectStoreOptions& options) override {
+    return real::remove_rados_image(options);
+  }
 
   Expected<std::unique_ptr<Thread>> start_thread(const char* name, void (*function)(void*),
                                                  void* argument) override {

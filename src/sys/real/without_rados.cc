@@ -18,6 +18,14 @@ Expected<std::unique_ptr<ObjectStore>> open_rados_store(const ObjectStoreOptions
   return fail(kNotBuilt);
 }
 
+Expected<OpenedFarImage> open_rados_image(const ObjectStoreOptions&) { return fail(kNotBuilt); }
+
+Expected<std::vector<FarImage>> list_rados_images(const ObjectStoreOptions&) {
+  return fail(kNotBuilt);
+}
+
+Expected<FarImage> remove_rados_image(const ObjectStoreOptions&) { return fail(kNotBuilt); }
+
 }  // namespace real
 
 Expected<std::vector<FarSession>> list_far_sessions(const ObjectStoreOptions&) {

@@ -119,6 +119,10 @@ class SimMachine final : public Machine {
       const AsyncIoOptions& options) override;
   [[nodiscard]] Expected<std::unique_ptr<ObjectStore>> open_object_store(
       const ObjectStoreOptions& options) override;
+  [[nodiscard]] Expected<OpenedFarImage> open_far_image(const ObjectStoreOptions& options) override;
+  [[nodiscard]] Expected<std::vector<FarImage>> list_far_images(
+      const ObjectStoreOptions& options) override;
+  [[nodiscard]] Expected<FarImage> remove_far_image(const ObjectStoreOptions& options) override;
   [[nodiscard]] Expected<std::unique_ptr<Thread>> start_thread(const char* name,
                                                                void (*function)(void*),
                                                                void* argument) override;

@@ -13,14 +13,23 @@ constexpr std::uint64_t kNoTime = ~std::uint64_t{0};
 
 }  // namespace
 
-SimObjectStore::SimObjectStore(SimCore& core, const ObjectStoreOptions& options)
-    : core_(core), wait_ns_(options.wait_ns) {
+SimObjectStore::SimObjectStore(SimCore& core, const ObjectStoreOptions& options,
+                               const FarImage* image)
+    : core_(core),
+      wait_ns_(options.wait_ns),
+      options_(options),
+      session_(image == nullptr ? std::to_string(++core.sessions_begun) : image->session),
+      reading_(image != nullptr) {
+  if (!reading_) core_.sessions[session_];
   device_ = &core_.scheduler.spawn("cluster", [this] { run_device(); }, Signals::blocked);
 }
 
 SimObjectStore::~SimObjectStore() {
   HF_CHECK2(flights_.empty(), flights_.size(), 0);
-  core_.stats.objects_left += lost_ ? 0 : objects_.size();
+  if (!reading_ && !published_) {
+    core_.stats.objects_left += lost_ ? 0 : core_.sessions[session_].size();
+    core_.sessions.erase(session_);
+  }
   stop_ = true;
   work_.fetch_add(1);
   core_.scheduler.wake(work_, sync::kWakeAll);
@@ -102,8 +111,10 @@ int SimObjectStore::perform(const Flight& flight) noexcept {
 
 int SimObjectStore::read(const ObjectRequest& request) noexcept {
   if (core_.failures.hit(FailureKind::object_read)) return EIO;
-  const auto object = objects_.find(request.object);
-  if (object == objects_.end()) return ENOENT;
+  const SimCore::SimObjects* const all = objects();
+  if (all == nullptr) return ENOENT;
+  const auto object = all->find(request.object);
+  if (object == all->end()) return ENOENT;
   if (request.offset + request.bytes > object->second.size()) return EIO;
   std::memcpy(request.data, object->second.data() + request.offset, request.bytes);
   if (core_.failures.hit(FailureKind::object_corrupt)) {
@@ -115,12 +126,13 @@ int SimObjectStore::read(const ObjectRequest& request) noexcept {
 }
 
 int SimObjectStore::write(const ObjectRequest& request, bool late) noexcept {
+  if (reading_) return EROFS;
   lost_ = lost_ || core_.failures.hit(FailureKind::object_fence);
   if (lost_) return ESTALE;
   if (core_.failures.hit(FailureKind::object_full)) return ENOSPC;
   if (core_.failures.hit(FailureKind::object_write)) return EIO;
   if (late && core_.random.chance(1, 2)) return ETIMEDOUT;
-  auto& object = objects_[request.object];
+  auto& object = (*objects())[request.object];
   const bool again = !object.empty();
   // An object is written once; what is tried again are the same bytes.
   HF_CHECK2(!again || (object.size() == request.bytes &&
@@ -132,8 +144,38 @@ int SimObjectStore::write(const ObjectRequest& request, bool late) noexcept {
 }
 
 int SimObjectStore::remove(const ObjectRequest& request) noexcept {
+  if (reading_) return EROFS;
   if (lost_) return ESTALE;
-  return objects_.erase(request.object) == 0 ? ENOENT : 0;
+  return objects()->erase(request.object) == 0 ? ENOENT : 0;
+}
+
+// What fails is what may fail of a write.
+Expected<void> SimObjectStore::publish(const FarImage& image) {
+  Error error{.code = Errc::system, .doing = "publish image", .what = "image"};
+  core_.scheduler.point();
+  lost_ = lost_ || core_.failures.hit(FailureKind::object_fence);
+  const std::string key = key_of(options_, image.name);
+  if (core_.images.contains(key)) {
+    error.code = Errc::invalid_argument;
+    error.os_errno = EEXIST;
+  }
+  if (core_.failures.hit(FailureKind::object_full)) error.os_errno = ENOSPC;
+  if (core_.failures.hit(FailureKind::object_write)) error.os_errno = EIO;
+  if (lost_) error.os_errno = ESTALE;
+  const bool late = error.os_errno == 0 && core_.failures.hit(FailureKind::object_late);
+  if (late) {
+    core_.scheduler.sleep_ns(wait_ns_);
+    error.code = Errc::timed_out;
+    error.os_errno = ETIMEDOUT;
+  }
+  published_ = error.os_errno == 0 || late;  // or may have been
+  if (error.os_errno == 0 || (late && core_.random.chance(1, 2))) {
+    FarImage published = image;
+    published.session = session_;
+    core_.images[key] = std::move(published);
+  }
+  if (error.os_errno != 0) return fail(error);
+  return {};
 }
 
 }  // namespace holdfast::sys

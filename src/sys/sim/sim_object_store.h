@@ -14,7 +14,8 @@ namespace holdfast::sys {
 
 class SimObjectStore final : public ObjectStore {
  public:
-  SimObjectStore(SimCore& core, const ObjectStoreOptions& options);
+  // A session of its own; `image`: the reading of that one's.
+  SimObjectStore(SimCore& core, const ObjectStoreOptions& options, const FarImage* image = nullptr);
   ~SimObjectStore() override;
   SimObjectStore(const SimObjectStore&) = delete;
   SimObjectStore& operator=(const SimObjectStore&) = delete;
@@ -22,6 +23,13 @@ class SimObjectStore final : public ObjectStore {
   void submit(ObjectRequest& request) noexcept override;
   [[nodiscard]] bool owns_session() const noexcept override { return !lost_; }
   [[nodiscard]] const char* description() const noexcept override { return "simulated"; }
+  Expected<void> publish(const FarImage& image) override;
+
+  // The name under which an image is known in all of the simulated store.
+  [[nodiscard]] static std::string key_of(const ObjectStoreOptions& options,
+                                          const std::string& name) {
+    return options.pool + "/" + options.name_space + "/" + name;
+  }
 
  private:
   struct Flight {
@@ -39,10 +47,17 @@ class SimObjectStore final : public ObjectStore {
 
   SimCore& core_;
   const std::uint64_t wait_ns_;
-  std::unordered_map<std::uint64_t, std::vector<std::byte>> objects_;
+  const ObjectStoreOptions options_;
+  const std::string session_;
+  const bool reading_;
+  SimCore::SimObjects* objects() noexcept {
+    const auto found = core_.sessions.find(session_);
+    return found == core_.sessions.end() ? nullptr : &found->second;
+  }
   std::vector<Flight> flights_;
   std::atomic<std::uint32_t> work_{0};  // bumped when the device has something to look at
   bool lost_ = false;
+  bool published_ = false;  // or perhaps
   bool stop_ = false;
   SimThreadState* device_ = nullptr;
 };
