@@ -15,12 +15,14 @@
 # The state is in the folder $HOLDFAST_CEPH_DIR, else holdfast-ceph-<user id> in $TMPDIR or /tmp; each
 # folder has a cluster of its own. `up` prints the one thing that users of the cluster need: the
 # configuration, <folder>/ceph.conf, which names the monitor and the keyring. There is a pool `holdfast`
-# (HOLDFAST_CEPH_POOL), and a user client.holdfast who may use that pool and nothing else.
+# (HOLDFAST_CEPH_POOL), and a user client.holdfast who may use that pool and nothing else. It listens on
+# HOLDFAST_CEPH_ADDRESS, an IPv4 address of this machine, if that is not to be loopback.
 # Needs the Debian packages ceph-mon, ceph-osd and ceph-common: tools/install_packages ceph.
 set -eu
 
 folder=${HOLDFAST_CEPH_DIR:-${TMPDIR:-/tmp}/holdfast-ceph-$(id -u)}
 pool=${HOLDFAST_CEPH_POOL:-holdfast}
+address=${HOLDFAST_CEPH_ADDRESS:-127.0.0.1}
 osds=3
 groups=4       # placement groups: little enough to be asked one by one
 osd_bytes=$((2 << 30))
@@ -51,7 +53,7 @@ free_port() {  # two in a row, as the monitor's old protocol takes the second
   local port
   for _ in $(seq 100); do
     port=$((20000 + RANDOM % 12000))
-    if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    if ! (exec 3<>"/dev/tcp/$address/$port") 2>/dev/null; then
       echo "$port"
       return
     fi
@@ -64,9 +66,9 @@ write_configuration() {
   cat >"$conf" <<END
 [global]
 fsid = $(cat /proc/sys/kernel/random/uuid)
-mon host = [v2:127.0.0.1:$port/0]
+mon host = [v2:$address:$port/0]
 mon initial members = a
-public addr = 127.0.0.1
+public addr = $address
 ms bind ipv4 = true
 ms bind msgr1 = false
 auth cluster required = cephx
@@ -128,7 +130,7 @@ make_mon() {
     --cap mon 'allow *' --cap osd 'allow *' --cap mgr 'allow *' >/dev/null
   ceph-authtool "$folder/mon.keyring" --import-keyring "$folder/admin.keyring" >/dev/null
   monmaptool --create --fsid "$(sed -n 's/^fsid = //p' "$conf")" \
-    --addv a "[v2:127.0.0.1:$port]" "$folder/monmap" >/dev/null
+    --addv a "[v2:$address:$port]" "$folder/monmap" >/dev/null
   mkdir -p "$folder/mon.a"
   ceph-mon --conf "$conf" --mkfs -i a --monmap "$folder/monmap" --keyring "$folder/mon.keyring" \
     >>"$folder/start.log" 2>&1
@@ -290,5 +292,5 @@ case "${1:-}" in
   stop-mon) signal STOP mon.a ;;
   continue-mon) signal CONT mon.a ;;
   ceph) shift; admin "$@" ;;
-  *) sed -n '2,21s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,22s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

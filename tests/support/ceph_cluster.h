@@ -21,9 +21,10 @@ class CephCluster {
       folder_ = given;
       return;
     }
-    folder_ = directory_.path() + "/cluster";
-    own_ = script("up") == 0;
+    begin_own();
   }
+  // One of this object's own, which listens on an address of this machine.
+  explicit CephCluster(const std::string& address) : address_(address) { begin_own(); }
   ~CephCluster() {
     if (own_) (void)script("down");
   }
@@ -41,7 +42,7 @@ class CephCluster {
 
   // A command of scripts/ceph-cluster.sh; its exit status.
   int script(const std::string& command) {
-    return run("HOLDFAST_CEPH_DIR='" + folder_ +
+    return run("HOLDFAST_CEPH_DIR='" + folder_ + "' HOLDFAST_CEPH_ADDRESS='" + address_ +
                "' '" HOLDFAST_SOURCE_DIR "/scripts/ceph-cluster.sh' " + command);
   }
   // `rados` on the pool, as the user who may use it.
@@ -49,10 +50,15 @@ class CephCluster {
     return run("timeout 60 rados --conf '" + configuration() +
                "' --name client.holdfast -p holdfast " + arguments);
   }
+  [[nodiscard]] bool is_up() const { return own_; }
   // What the last of these said.
   [[nodiscard]] const std::string& said() const { return said_; }
 
  private:
+  void begin_own() {
+    folder_ = directory_.path() + "/cluster";
+    own_ = script("up") == 0;
+  }
   int run(const std::string& command) {
     said_.clear();
     std::FILE* const pipe = ::popen((command + " 2>&1").c_str(), "re");
@@ -65,6 +71,7 @@ class CephCluster {
 
   TempDirectory directory_;
   std::string folder_;
+  std::string address_;  // empty: loopback
   std::string said_;
   bool own_ = false;
 };
