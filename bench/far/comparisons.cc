@@ -1,5 +1,6 @@
 // far/*: an engine with its pages in a pool of Ceph, against what the pool's own tools reach.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <memory>
 #include <string>
@@ -8,6 +9,7 @@
 #include "far/cluster.h"
 #include "far/direct_reads.h"
 #include "far/far_memory.h"
+#include "far/restore.h"
 
 namespace holdfast::bench {
 namespace {
@@ -156,6 +158,28 @@ Result<Outcome> compare_packed(const Run& run, const ClusterRef& shared) {
   return outcome;
 }
 
+Result<Outcome> compare_restore(const Run& run, const ClusterRef& shared) {
+  const auto cluster = shared->get();
+  if (!cluster) return std::unexpected(cluster.error());
+  const RestoreScene lazy{.image = fmt::format("rados:holdfast@holdfast/far-restore/image-{}@{}",
+                                               getpid(), (*cluster)->configuration()),
+                          .memory_bytes = run.scaled(1024 * kMiB),
+                          .budget_bytes = run.scaled(256 * kMiB)};
+  RestoreScene copied = lazy;
+  copied.copy = fmt::format("/dev/shm/holdfast-bench-{}.image", getpid());
+  auto saver = WorkerProcess::start([lazy] { return make_image_saver(lazy); });
+  if (!saver) return std::unexpected(saver.error());
+  if (auto saved = (*saver)->prepare(); !saved) return std::unexpected(saved.error());
+  auto outcome = compare_sides(
+      run, {.unit = "ms"}, [lazy] { return make_restorer(lazy); },
+      [copied] { return make_restorer(copied); });
+  if (auto removed = (*saver)->round(0); !removed) return std::unexpected(removed.error());
+  if (!outcome) return outcome;
+  if (auto left = leave(**saver, *outcome); !left) return std::unexpected(left.error());
+  outcome->remarks.push_back("far/restore " + outcome->notes.back());
+  return outcome;
+}
+
 }  // namespace
 
 void add_far(Registry& registry) {
@@ -176,6 +200,11 @@ void add_far(Registry& registry) {
   add("far/packed", 3,
       "what the OSDs receive for each page evicted; peer: one object of 4 KiB for each page",
       compare_packed);
+  add("far/restore", 20,
+      "the first 16 loads from an image of 1 GiB in a pool of Ceph, in a process that has nothing "
+      "of "
+      "it; peer: copying the image first, to a file in memory",
+      compare_restore);
 }
 
 }  // namespace holdfast::bench

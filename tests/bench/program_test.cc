@@ -53,7 +53,8 @@ TEST(Program, the_list_has_every_comparison) {
                            "far/write ",
                            "far/read ",
                            "far/stream ",
-                           "far/packed "}) {
+                           "far/packed ",
+                           "far/restore "}) {
     EXPECT_NE(result.output.find(name), std::string::npos) << name;
   }
 }
