@@ -70,6 +70,7 @@ void add_freeing(Registry& registry);       // free/owner, free/churn
 void add_capture(Registry& registry);       // capture/rate
 void add_kv(Registry& registry);            // cow/kv, cow/save
 void add_programs(Registry& registry);      // run/sort-zram and so on
+void add_far(Registry& registry);           // far
 
 // The comparisons that `name` asks for: the one of that name, or all below it (paging/zram).
 [[nodiscard]] std::vector<const Comparison*> select(const Registry& registry,

@@ -132,6 +132,7 @@ int main(int argc, char** argv) {
   holdfast::bench::add_memory_peak(registry);
   holdfast::bench::add_kv(registry);
   holdfast::bench::add_programs(registry);
+  holdfast::bench::add_far(registry);
   if (command.list) {
     list(registry);
     return 0;

@@ -23,7 +23,8 @@ function(holdfast_library)
   target_include_directories(holdfast INTERFACE $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include>
                                                 $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_link_libraries(holdfast PRIVATE Threads::Threads PkgConfig::URING PkgConfig::LZ4
-                                         PkgConfig::ZSTD PkgConfig::XXHASH)
+                                         PkgConfig::ZSTD PkgConfig::XXHASH PkgConfig::CRYPTO
+                                         ${CMAKE_DL_LIBS})
   holdfast_install_library()
 endfunction()
 

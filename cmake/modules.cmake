@@ -6,6 +6,12 @@ pkg_check_modules(URING REQUIRED IMPORTED_TARGET liburing)
 pkg_check_modules(LZ4 REQUIRED IMPORTED_TARGET liblz4)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
+# Ceph's client library is loaded at run time, when far memory is asked for; building needs its header.
+find_path(HOLDFAST_RADOS_INCLUDE rados/librados.h)
+if(NOT HOLDFAST_RADOS_INCLUDE)
+  message(STATUS "librados-dev is not installed: built without far memory")
+endif()
 
 find_program(HOLDFAST_CCACHE ccache)
 if(HOLDFAST_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
@@ -44,7 +50,8 @@ add_library(holdfast_needs INTERFACE)
 target_include_directories(holdfast_needs INTERFACE ${CMAKE_SOURCE_DIR}/include
                                                     ${CMAKE_SOURCE_DIR}/src)
 target_link_libraries(holdfast_needs INTERFACE Threads::Threads PkgConfig::URING PkgConfig::LZ4
-                                               PkgConfig::ZSTD PkgConfig::XXHASH)
+                                               PkgConfig::ZSTD PkgConfig::XXHASH PkgConfig::CRYPTO
+                                               ${CMAKE_DL_LIBS})
 
 set_property(GLOBAL PROPERTY HOLDFAST_MODULES "")
 
@@ -65,6 +72,11 @@ function(holdfast_module name)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
   list(FILTER sources EXCLUDE REGEX "/src/sys/sim(/|\\.cc)")
+  if(HOLDFAST_RADOS_INCLUDE)
+    list(FILTER sources EXCLUDE REGEX "/src/sys/real/without_rados\\.cc")
+  else()
+    list(FILTER sources EXCLUDE REGEX "/src/sys/real/rados_")
+  endif()
   list(TRANSFORM ARG_DEPS PREPEND holdfast_)
   holdfast_sources_as_library(holdfast_${name} "${sources}" ${ARG_DEPS})
   set_property(GLOBAL APPEND PROPERTY HOLDFAST_MODULES ${name})

@@ -126,6 +126,8 @@ function(holdfast_bench)
   endif()
   holdfast_program(holdfast-bench SOURCES ${sources} LINK ${link}
                    INCLUDE ${CMAKE_SOURCE_DIR}/bench ${CMAKE_SOURCE_DIR}/src)
+  target_compile_definitions(holdfast-bench_parts
+                             PRIVATE HOLDFAST_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   # What it runs beside the machine's own programs: bench/running/programs/<name>.cc
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/running/programs/*.cc)
   foreach(source ${sources})

@@ -7,7 +7,7 @@
 # The simulated machine switches stacks by itself, which ThreadSanitizer cannot follow.
 set(HOLDFAST_NOT_UNDER_TSAN sim program)
 # These know nothing of machines, so that they need not wait for the simulated one to compile.
-set(HOLDFAST_WITHOUT_SIM base sync page lru cli bench examples run)
+set(HOLDFAST_WITHOUT_SIM base sync page lru cli bench examples run far)
 
 # What a test folder links of ours, into `result`.
 function(holdfast_test_needs folder result)
@@ -18,7 +18,7 @@ function(holdfast_test_needs folder result)
     set(candidates holdfast_command)
   elseif(folder STREQUAL "bench")
     set(candidates holdfast-bench)
-  elseif(folder STREQUAL "run")
+  elseif(folder MATCHES "^(run|far)$")
     set(candidates holdfast_command)
   elseif(folder STREQUAL "examples")
     set(candidates ${programs})
@@ -63,6 +63,10 @@ function(holdfast_test_programs folder)
     get_filename_component(name ${source} NAME_WE)
     add_executable(${name} ${source})
     target_link_libraries(${name} PRIVATE holdfast_flags Threads::Threads)
+    file(STRINGS ${source} uses REGEX "^#include .holdfast/")
+    if(uses)  # the others know nothing of it
+      target_link_libraries(${name} PRIVATE Holdfast::holdfast)
+    endif()
     add_dependencies(holdfast_${folder}_tests ${name})
   endforeach()
 endfunction()
@@ -87,12 +91,31 @@ function(holdfast_test_folder folder)
   elseif(folder STREQUAL "capture")
     add_dependencies(${target} holdfast_command)
   endif()
-  if(folder STREQUAL "run")
+  set(properties LABELS ${folder})
+  if(folder MATCHES "^(run|far)$")
     add_dependencies(${target} holdfast_command)
   endif()
+  if(folder STREQUAL "far")
+    holdfast_test_cluster(properties)
+  endif()
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
-                       TEST_PREFIX ${folder}/ PROPERTIES LABELS ${folder})
+                       TEST_PREFIX ${folder}/ PROPERTIES ${properties})
   holdfast_test_programs(${folder})
+endfunction()
+
+# A Ceph cluster on loopback around the tests of a folder, one at a time; appends to `result`.
+function(holdfast_test_cluster result)
+  set(folder ${CMAKE_BINARY_DIR}/ceph-cluster)
+  set(script ${CMAKE_SOURCE_DIR}/scripts/ceph-cluster.sh)
+  set(environment HOLDFAST_CEPH_DIR=${folder})
+  add_test(NAME far/cluster_comes_up COMMAND ${script} renew)
+  set_tests_properties(far/cluster_comes_up PROPERTIES LABELS far FIXTURES_SETUP far_cluster
+                       ENVIRONMENT ${environment} SKIP_RETURN_CODE 77)
+  add_test(NAME far/cluster_goes_and_leaves_nothing COMMAND ${script} down)
+  set_tests_properties(far/cluster_goes_and_leaves_nothing PROPERTIES LABELS far
+                       FIXTURES_CLEANUP far_cluster ENVIRONMENT ${environment})
+  set(${result} ${${result}} FIXTURES_REQUIRED far_cluster RESOURCE_LOCK far_cluster
+      ENVIRONMENT ${environment} PARENT_SCOPE)
 endfunction()
 
 # holdfast_model(name model expected mutations...): spin searches tests/models/<model>.pml.

@@ -2,43 +2,27 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "command.h"
+
 namespace holdfast::bench {
 namespace {
-
-struct Said {
-  int status = -1;
-  std::string text;
-};
-
-Said run(const std::string& command) {
-  Said said;
-  std::FILE* const pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) return said;
-  char buffer[4096];
-  for (std::size_t got = 0; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) {
-    said.text.append(buffer, got);
-  }
-  said.status = pclose(pipe);
-  return said;
-}
 
 class Fio final : public Worker {
  public:
   explicit Fio(const FioJob& job) : job_(job) {}
 
   Result<void> prepare() override {
-    const Said said = run("fio --version 2>/dev/null");
+    const Said said = run_command("fio --version 2>/dev/null");
     if (said.status != 0) return skip("fio is not installed (tools/install_packages bench)");
     version_ = said.text.substr(0, said.text.find('\n'));
     return {};
   }
   Result<double> round(unsigned) override {
     const char* const kind = job_.writes ? "write" : "read";
-    const Said said = run(fmt::format(
+    const Said said = run_command(fmt::format(
         "fio --name=peer --filename='{}' --size={} --rw=rand{} --bs=4k --direct=1 "
         "--ioengine=io_uring --iodepth={} --norandommap --randrepeat=0 --time_based --runtime={} "
         "--group_reporting --output-format=json 2>/dev/null",

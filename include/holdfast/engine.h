@@ -43,7 +43,10 @@
 
 namespace holdfast {
 
+class FileMapping;
 class Image;
+struct FileLocation;
+struct FileOptions;
 struct RestoreOptions;
 
 // What clones and snapshots can be made of. Borrowed for the length of the call.
@@ -110,6 +113,10 @@ class Engine {
   // A region with the memory of an image: see restore() in image.h, which is how to call it.
   [[nodiscard]] HF_TASK_ONLY virtual Expected<Region> restore(const Image& image,
                                                               const RestoreOptions& options);
+
+  // A file as memory: see map_file() in file.h, which is how to call it.
+  [[nodiscard]] HF_TASK_ONLY virtual Expected<FileMapping> map_file(const FileLocation& where,
+                                                                    const FileOptions& options);
 
   // Pins [address, address + length): brings it in, keeps it resident and unmoved until unpinned.
   // Any alignment; whole pages are pinned. On resident pages a few atomic operations and no system

@@ -6,6 +6,7 @@
 #include "holdfast/context.h"
 #include "holdfast/engine.h"
 #include "holdfast/error.h"
+#include "holdfast/file.h"
 #include "holdfast/image.h"
 #include "holdfast/memory_resource.h"
 #include "holdfast/options.h"

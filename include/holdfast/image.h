@@ -27,6 +27,13 @@
 //     auto later = engine->snapshot(region);
 //     auto saved = holdfast::save_to(*later, "/backup/tuesday", options);
 //
+// On another machine: wherever this header takes a path of an image, it also takes
+//     rados:[USER@]POOL[/NAMESPACE]/NAME[@CONF]
+// an image in a pool of a Ceph cluster (CONF: its configuration, else /etc/ceph/ceph.conf; USER:
+// of the cluster, else admin). It can be restored wherever the pool can be reached, lazily and by
+// several at once; bases are looked for in the same pool and namespace. docs/far-memory.md has
+// more.
+//
 // Context: task only. Thread-safety: an Image may be used by several threads at once; closing it
 // while others use it is the caller's bug.
 #pragma once
@@ -105,7 +112,9 @@ struct SaveReport {
 
 // Saves a snapshot to a file of mode 0600 at `path`, whose directory exists. The file that was
 // there stays as it was until the new one is whole and durable, and takes its place then, at once:
-// a crash at any moment leaves the one or the other. Errors: as save(), and not_found, permission.
+// a crash at any moment leaves the one or the other. In a pool (rados:...) nothing is replaced: the
+// image is seen when it is whole and durable, and a name that is there already is invalid_argument
+// with EEXIST. Errors: as save(), and not_found, permission; of a pool timed_out, unsupported too.
 [[nodiscard]] Expected<SaveReport> save_to(const Snapshot& snapshot, const std::string& path,
                                            const SaveOptions& options = {});
 

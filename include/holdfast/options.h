@@ -23,17 +23,28 @@ enum class SwapCompression : std::uint8_t { none, lz4, zstd };
 
 enum class SwapIo : std::uint8_t { automatic, ring, plain };
 
+// A pool of a Ceph cluster, for memory beyond this machine. What goes there is encrypted under a
+// key that stays in this process; docs/far-memory.md tells what to expect of it.
+struct FarPool {
+  std::string pool = {};
+  std::string name_space = {};      // of the pool; empty: its default one
+  std::string configuration = {};   // the cluster's; empty: /etc/ceph/ceph.conf
+  std::string user = "admin";       // cephx; its keyring is named in the configuration
+  std::uint32_t wait_seconds = 60;  // until a page without an answer is an error
+};
+
 // One place for what is not resident. Tiers are tried in the order in which they are listed, and
 // the first passes on to the next what exceeds its limit.
 struct SwapTier {
-  enum class Kind : std::uint8_t { ram, file };
+  enum class Kind : std::uint8_t { ram, file, rados };
   Kind kind = Kind::ram;
   SwapCompression compression = SwapCompression::lz4;
   // ram: how much of the memory budget compressed pages may take (0: half of it, or all that
-  // reclaim needs where no tier follows). file: the most bytes in the file (0: no limit).
+  // reclaim needs where no tier follows). file, rados: the most bytes there (0: no limit).
   std::uint64_t limit_bytes = 0;
   std::string directory = "/var/tmp";  // file: where the (nameless) swap file is made
   SwapIo io = SwapIo::automatic;
+  FarPool far = {};  // rados: where
 };
 
 // What to do about an error inside a plain load or store, which nothing can return.

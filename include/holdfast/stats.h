@@ -8,7 +8,7 @@
 namespace holdfast {
 
 struct SwapTierStats {
-  std::string kind;               // "ram" or "file"
+  std::string kind;               // "ram", "file" or "rados"
   std::uint64_t pages = 0;        // pages whose only copy, or clean copy, is here
   std::uint64_t image_bytes = 0;  // sum of their (compressed) images
   std::uint64_t held_bytes = 0;   // what the tier takes of memory or of the file

@@ -56,8 +56,8 @@ template <class Take>
 Expected<ImageChain> follow(const std::string& path, const ImagePaths& bases, bool alone,
                             Take take) {
   ImageChain chain{.path = path, .images = {}, .problem = {}};
-  auto source = TRY(sys::open_byte_source(path));
-  image::FileFinder finder(bases, image::directory_of(path));
+  auto source = TRY(image::open_named_source(sys::real_machine(), path));
+  image::NameFinder finder(bases, image::place_of(path));
   for (;;) {
     const auto reader = TRY(Reader::open(sys::real_machine(), std::move(source)));
     TRY_VOID(take(*reader));

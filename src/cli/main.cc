@@ -1,15 +1,18 @@
 // The `holdfast` command. Each flag is defined once, here.
 //
 // Exit status: 0 success, 1 the answer is no (doctor: no engine can run; image: not sound, or not
-// whole; grab: frames were lost or the source failed), 2 wrong usage.
+// whole; grab: frames were lost or the source failed; far: the pool cannot be reached), 2 wrong
+// usage.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "cli/doctor.h"
+#include "cli/far_command.h"
 #include "cli/grab.h"
 #include "cli/image_command.h"
+#include "cli/image_pool_command.h"
 #include "cli/manual.h"
 #include "cli/run_command.h"
 #include "run/run.h"
@@ -68,14 +71,18 @@ struct ImageCommands {
   CLI::App* info;
   CLI::App* verify;
 };
-ImageCommands add_image_commands(CLI::App& app, ImageFlags& flags) {
-  CLI::App* const command = app.add_subcommand("image", "Look at memory images");
+ImageCommands add_image_commands(CLI::App& app, ImageFlags& flags,
+                                 holdfast::cli::ImagePoolCommand& pool) {
+  CLI::App* const command =
+      app.add_subcommand("image", "Look at memory images, in files and in pools of Ceph");
+  declare(*command, pool);
   command->require_subcommand(1);
   const ImageCommands commands{
       command->add_subcommand("info", "Say what an image holds, and what it is based on"),
       command->add_subcommand("verify", "Read an image and its bases, and prove every byte")};
   for (CLI::App* const one : {commands.info, commands.verify}) {
-    one->add_option("FILE", flags.path, "the image")->required();
+    one->add_option("FILE", flags.path, "the image, or rados:[USER@]POOL[/NAMESPACE]/NAME[@CONF]")
+        ->required();
     one->add_option("--base", flags.bases,
                     "where its bases may be; else they are looked for beside it");
     one->add_flag("--json", flags.json, "print one JSON object");
@@ -129,7 +136,8 @@ int main(int argc, char** argv) {
   doctor_command->add_flag("--json", json, "print one JSON object");
 
   ImageFlags image_flags;
-  const ImageCommands image_commands = add_image_commands(app, image_flags);
+  holdfast::cli::ImagePoolCommand image_pool;
+  const ImageCommands image_commands = add_image_commands(app, image_flags, image_pool);
   holdfast::cli::GrabCommand grab;
   CLI::App* const grab_command =
       app.add_subcommand("grab", "Record a stream of raw frames through a ring larger than memory");
@@ -139,6 +147,11 @@ int main(int argc, char** argv) {
   CLI::App* const run_app =
       app.add_subcommand("run", "Run any program, with all that it starts, under a memory budget");
   holdfast::cli::declare(*run_app, run_command);
+
+  holdfast::cli::FarCommand far_command;
+  CLI::App* const far_app =
+      app.add_subcommand("far", "Look after the far memory that programs keep in a pool of Ceph");
+  holdfast::cli::declare(*far_app, far_command);
 
   ManualCommands manual{};
   add_manual_commands(app, manual);
@@ -151,7 +164,9 @@ int main(int argc, char** argv) {
   if (*doctor_command) return doctor(json);
   if (*image_commands.info) return image_info(image_flags);
   if (*image_commands.verify) return image_verify(image_flags);
+  if (*image_pool.list || *image_pool.remove) return holdfast::cli::run(image_pool);
   if (*run_app) return holdfast::cli::run(run_command);
+  if (*far_app) return holdfast::cli::run(far_command);
   if (*manual.man) return print_page(app, manual.page);
   if (*manual.completion) {
     std::fputs(holdfast::cli::bash_completion(app).c_str(), stdout);

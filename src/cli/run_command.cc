@@ -29,6 +29,7 @@ Exit status:
 Examples:
   holdfast run --memory 512M -- python3 job.py
   holdfast run --memory 2G --swap ram:zstd --swap file:/data:64G --report out.html -- ./simulate
+  holdfast run --memory 2G --swap ram --swap rados:jobs@/etc/ceph/ceph.conf -- ./simulate
   holdfast run --memory 2G --record steps -- ./simulate
   holdfast run --memory 2G --replay steps -- ./simulate
   holdfast run --explain -- ./simulate
@@ -61,13 +62,23 @@ Tier file_tier(const std::string& rest) {
   return tier;
 }
 
+Tier far_tier(const std::string& rest) {
+  swap::TierOptions tier{.kind = swap::TierKind::rados};
+  auto pool = sys::parse_pool(rest);
+  if (!pool) return std::unexpected(pool.error());
+  tier.far = std::move(*pool);
+  return tier;
+}
+
 Tier parse_tier(const std::string& text) {
   const std::size_t colon = text.find(':');
   const std::string kind = text.substr(0, colon);
   const std::string rest = colon == std::string::npos ? "" : text.substr(colon + 1);
   if (kind == "ram") return ram_tier(rest);
   if (kind == "file") return file_tier(rest);
-  return std::unexpected("'" + text + "' is no tier: ram, ram:zstd, file:DIR or file:DIR:SIZE");
+  if (kind == "rados") return far_tier(rest);
+  return std::unexpected("'" + text +
+                         "' is no tier: ram, ram:zstd, file:DIR, file:DIR:SIZE or rados:POOL");
 }
 
 std::expected<run::RunOptions, std::string> options_of(const RunCommand& command) {
@@ -87,6 +98,8 @@ std::expected<run::RunOptions, std::string> options_of(const RunCommand& command
     const Tier tier = parse_tier(text);
     if (!tier) return std::unexpected("--swap " + tier.error());
     options.tiers.push_back(*tier);
+    options.tiers.back().far.user = command.far_user;
+    options.tiers.back().far.wait_ns = std::uint64_t{command.far_wait_seconds} * 1'000'000'000;
   }
   if (!command.limit_compressed.empty()) {
     const auto limit = parse_size(command.limit_compressed);
@@ -112,8 +125,8 @@ void declare(CLI::App& app, RunCommand& command) {
       ->type_name("SIZE");
   app.add_option(
          "--swap", command.swap,
-         "where to what does not fit goes, in order: ram, ram:zstd, file:DIR, file:DIR:SIZE "
-         "(default: ram, then a file in $TMPDIR or /var/tmp)")
+         "where to what does not fit goes, in order: ram, ram:zstd, file:DIR, file:DIR:SIZE, "
+         "rados:POOL[/NAMESPACE][@CONF] (default: ram, then a file in $TMPDIR or /var/tmp)")
       ->type_name("TIER")
       ->allow_extra_args(false);  // or the -- after it would be the end of its list alone
   app.add_option("--limit-compressed", command.limit_compressed,
@@ -122,6 +135,16 @@ void declare(CLI::App& app, RunCommand& command) {
   app.add_option("--swap-full-wait", command.swap_full_wait_seconds,
                  "seconds that programs are held when no tier has room, before they are ended")
       ->type_name("SECONDS")
+      ->capture_default_str();
+  app.add_option(
+         "--far-wait", command.far_wait_seconds,
+         "seconds that a page is waited for whose pool does not answer, before the programs "
+         "are ended")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(1U, 86400U))
+      ->capture_default_str();
+  app.add_option("--far-user", command.far_user, "the user of the pool's cluster (cephx)")
+      ->type_name("NAME")
       ->capture_default_str();
   app.add_option("--report", command.report,
                  "write what happened to this file: a page to look at if its name ends in .html, "

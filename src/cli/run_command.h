@@ -13,9 +13,11 @@ namespace holdfast::cli {
 // As it was asked.
 struct RunCommand {
   std::string memory;
-  std::vector<std::string> swap;  // "ram", "ram:zstd", "file:DIR", "file:DIR:SIZE"
+  std::vector<std::string> swap;  // "ram", "ram:zstd", "file:DIR", "file:DIR:SIZE", "rados:POOL"
   std::string limit_compressed;   // of the first compressed-RAM tier
   unsigned swap_full_wait_seconds = 10;
+  unsigned far_wait_seconds = 60;
+  std::string far_user = "admin";
   std::string shim;
   std::string report;
   std::string record;

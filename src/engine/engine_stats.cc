@@ -50,7 +50,7 @@ constexpr std::array<std::pair<Count, std::uint64_t Stats::*>, space::kCounts> k
 
 SwapTierStats tier_stats(const swap::TierStats& from) {
   SwapTierStats to;
-  to.kind = from.kind == swap::TierKind::ram ? "ram" : "file";
+  to.kind = swap::name(from.kind);
   to.pages = from.pages;
   to.image_bytes = from.image_bytes;
   to.held_bytes = from.held_bytes;

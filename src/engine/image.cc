@@ -39,7 +39,7 @@ Expected<SaveReport> save(std::span<const Snapshot* const> snapshots, int fd,
 Expected<SaveReport> save_to(std::span<const Snapshot* const> snapshots, const std::string& path,
                              const SaveOptions& options, std::span<const Snapshot* const> since) {
   TRY_VOID(sync::check_task_context("save image"));
-  const auto sink = TRY(sys::replace_file(path));
+  const auto sink = TRY(image::open_named_sink(sys::real_machine(), path));
   return engine::save_on(sys::real_machine(), snapshots, *sink, options, since);
 }
 
@@ -66,13 +66,14 @@ Image::~Image() { delete control_; }
 
 Expected<Image> Image::open(const std::string& path, const std::vector<std::string>& bases) {
   TRY_VOID(sync::check_task_context("open image"));
-  image::FileFinder finder(bases, image::directory_of(path));
-  return engine::open_on(sys::real_machine(), TRY(sys::open_byte_source(path)), finder);
+  image::NameFinder finder(bases, image::place_of(path));
+  auto source = TRY(image::open_named_source(sys::real_machine(), path));
+  return engine::open_on(sys::real_machine(), std::move(source), finder);
 }
 
 Expected<Image> Image::open(int fd, const std::vector<std::string>& bases) {
   TRY_VOID(sync::check_task_context("open image"));
-  image::FileFinder finder(bases, "");
+  image::NameFinder finder(bases, "");
   return engine::open_on(sys::real_machine(), TRY(sys::byte_source_of(fd)), finder);
 }
 

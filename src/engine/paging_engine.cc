@@ -42,6 +42,7 @@ Expected<void> PagingEngine::build(const Plan& plan) {
   TRY_VOID(regions_->start());
   staging_.emplace(machine_);
   TRY_VOID(staging_->start());
+  TRY_VOID(clean_.start(machine_, pool_->pages().size()));
   parts_.emplace(space::Parts{.machine = machine_,
                               .pool = *pool_,
                               .lru = *lru_,
@@ -49,6 +50,7 @@ Expected<void> PagingEngine::build(const Plan& plan) {
                               .counters = counters_,
                               .regions = *regions_,
                               .staging = *staging_,
+                              .clean = clean_,
                               .window_pages = plan.cache.window_pages});
   space_.emplace(*parts_);
   pmap_ = TRY(pmap::create_remap(machine_, plan.faults, *space_));
@@ -116,9 +118,15 @@ Expected<Region> PagingEngine::restore(const Image& image, const RestoreOptions&
                     image.control()->source_of(options.region));
 }
 
-Expected<Region> PagingEngine::map_region(const char* doing, std::uint64_t bytes,
-                                          std::uint64_t capacity, object::SourceRef source) {
-  if (sync::in_interrupt()) return fail(refused_in_interrupt(doing));
+Expected<FileMapping> PagingEngine::map_file(const FileLocation& where,
+                                             const FileOptions& options) {
+  if (sync::in_interrupt()) return fail(refused_in_interrupt("map file"));
+  const sync::EngineScope scope;
+  return files_.map(*this, where, options);
+}
+
+Expected<void> PagingEngine::check_region(const char* doing, std::uint64_t bytes,
+                                          std::uint64_t capacity) {
   if (bytes == 0 || bytes > kRegionBytesMax || capacity > kRegionBytesMax ||
       (capacity != 0 && capacity < bytes)) {
     return fail({.code = Errc::invalid_argument,
@@ -128,8 +136,14 @@ Expected<Region> PagingEngine::map_region(const char* doing, std::uint64_t bytes
                  .limit = capacity != 0 && capacity < bytes ? capacity : kRegionBytesMax,
                  .remedy = "give 1 byte to 64 TiB, and a capacity of at least as much"});
   }
+  return refuse_under_pressure(doing, bytes);
+}
+
+Expected<Region> PagingEngine::map_region(const char* doing, std::uint64_t bytes,
+                                          std::uint64_t capacity, object::SourceRef source) {
+  if (sync::in_interrupt()) return fail(refused_in_interrupt(doing));
   const sync::EngineScope scope;
-  TRY_VOID(refuse_under_pressure(doing, bytes));
+  TRY_VOID(check_region(doing, bytes, capacity));
   space::RegionRecord* record = TRY(space_->map(
       pages_for(bytes), pages_for(capacity == 0 ? bytes : capacity), std::move(source)));
   return Region(new RegionHandle(*this, *record));

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/file_table.h"
 #include "engine/plan.h"
 #include "holdfast/engine.h"
 #include "reclaim/reclaim.h"
@@ -32,6 +33,7 @@ class PagingEngine final : public Engine {
   Expected<std::vector<Snapshot>> snapshot(std::span<const Source> sources) override;
   Expected<void> arm(std::span<const Source> regions) override;
   Expected<Region> restore(const Image& image, const RestoreOptions& options) override;
+  Expected<FileMapping> map_file(const FileLocation& where, const FileOptions& options) override;
   Expected<Pin> pin(const void* address, std::size_t length, Access access,
                     PinAccountId account) override;
   Expected<Pin> try_pin(const void* address, std::size_t length, Access access,
@@ -50,12 +52,16 @@ class PagingEngine final : public Engine {
 
   // For regions.
   [[nodiscard]] space::AddressSpace& space() noexcept { return *space_; }
+  [[nodiscard]] FileTable& files() noexcept { return files_; }
+  void print(const char* line) noexcept { machine_.print_line(line); }
+  // Whether a region of that size can be made now. Errors: those of map_anonymous.
+  Expected<void> check_region(const char* doing, std::uint64_t bytes, std::uint64_t capacity);
   // The error of a task-only call that was made in interrupt context, counted.
   [[nodiscard]] Error refused_in_interrupt(const char* doing) noexcept;
 
  private:
   PagingEngine(sys::Machine& machine, const Options& options) noexcept
-      : machine_(machine), options_(options), counters_(machine) {}
+      : machine_(machine), options_(options), files_(machine), counters_(machine) {}
   Expected<void> build(const Plan& plan);
   Expected<Pin> pin_on(const void* address, std::size_t length, const space::PinTerms& terms);
   Expected<std::vector<space::RegionRecord*>> records_of(const char* doing,
@@ -74,12 +80,14 @@ class PagingEngine final : public Engine {
 
   sys::Machine& machine_;
   const Options options_;
+  FileTable files_;
   space::Counters counters_;
   std::unique_ptr<page::FramePool> pool_;
   std::optional<lru::Lru> lru_;
   std::unique_ptr<swap::Swap> swap_;
   std::optional<space::RegionTable> regions_;
   std::optional<space::StagingPool> staging_;
+  object::CleanHashes clean_;
   std::optional<space::Parts> parts_;
   std::optional<space::AddressSpace> space_;
   std::unique_ptr<pmap::Pmap> pmap_;

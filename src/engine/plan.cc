@@ -62,6 +62,32 @@ swap::Compression codec(SwapCompression compression) {
   return swap::Compression::lz4;
 }
 
+swap::TierKind kind(SwapTier::Kind from) {
+  switch (from) {
+    case SwapTier::Kind::ram:
+      return swap::TierKind::ram;
+    case SwapTier::Kind::rados:
+      return swap::TierKind::rados;
+    case SwapTier::Kind::file:
+      break;
+  }
+  return swap::TierKind::file;
+}
+
+// Staging takes a sixteenth of the memory or less, in four objects where there is little of it.
+void plan_far(swap::TierOptions& to, const FarPool& from, std::uint64_t memory) {
+  constexpr std::uint64_t kLeast = 64 * 1024, kMost = 4096 * 1024;
+  to.far = {.pool = from.pool,
+            .name_space = from.name_space,
+            .configuration = from.configuration,
+            .user = from.user,
+            .wait_ns = std::uint64_t{from.wait_seconds} * 1'000'000'000};
+  to.object_bytes =
+      static_cast<std::uint32_t>(std::clamp(std::bit_floor(memory / 64), kLeast, kMost));
+  to.staging =
+      static_cast<std::uint32_t>(std::clamp<std::uint64_t>(memory / 16 / to.object_bytes, 4, 16));
+}
+
 sys::IoBackend backend(SwapIo io) {
   switch (io) {
     case SwapIo::ring:
@@ -77,11 +103,12 @@ sys::IoBackend backend(SwapIo io) {
 swap::TierOptions tier(const SwapTier& from, bool is_last, const Options& options,
                        std::uint32_t frames) {
   swap::TierOptions to;
-  to.kind = from.kind == SwapTier::Kind::ram ? swap::TierKind::ram : swap::TierKind::file;
+  to.kind = kind(from.kind);
   to.compression = codec(from.compression);
   to.limit_bytes = from.limit_bytes;
   to.directory = from.directory;
   to.io = backend(from.io);
+  if (to.kind == swap::TierKind::rados) plan_far(to, from.far, options.memory_budget);
   to.block_bytes = ram_block_bytes(frames);
   if (frames < 1024) to.cluster_bytes = 16 * 1024;
   const bool by_default = to.kind == swap::TierKind::ram && to.limit_bytes == 0 && !is_last;
@@ -111,6 +138,9 @@ Expected<void> check_options(const sys::Machine& machine, const Options& options
     if (each.kind == SwapTier::Kind::ram && each.limit_bytes > options.memory_budget) {
       return fail(bad_option("limit of a compressed-RAM tier: bytes", each.limit_bytes,
                              options.memory_budget, "compressed memory is part of memory_budget"));
+    }
+    if (each.kind == SwapTier::Kind::rados && each.far.pool.empty()) {
+      return fail(bad_option("far.pool of a rados tier", 0, 0, "name the pool"));
     }
     if (each.kind == SwapTier::Kind::ram && each.compression == SwapCompression::none) {
       return fail(bad_option("compression of a compressed-RAM tier", 0, 0, "give lz4 or zstd"));

@@ -22,18 +22,35 @@ class ImageFinder {
   ~ImageFinder() = default;
 };
 
-// Looks into the files that it was given, then into those of a directory ("": none). Only headers
-// are read; the directory is looked through when an image is not among the files given.
-class FileFinder final : public ImageFinder {
+// Looks into the images that it was given by name, then among those of a place ("": none): the
+// files of a directory, or the images of a pool, which any image's name in it stands for. Only
+// headers are read; the place is looked through when an image is not among those given.
+class NameFinder final : public ImageFinder {
  public:
-  FileFinder(std::vector<std::string> paths, std::string directory)
-      : paths_(std::move(paths)), directory_(std::move(directory)) {}
+  NameFinder(std::vector<std::string> names, std::string place,
+             sys::Machine& machine = sys::real_machine())
+      : names_(std::move(names)), place_(std::move(place)), machine_(machine) {}
   [[nodiscard]] Expected<std::unique_ptr<sys::ByteSource>> find(const Id& id) override;
 
  private:
-  std::vector<std::string> paths_;
-  std::string directory_;
+  Expected<std::unique_ptr<sys::ByteSource>> find_in_directory(const Id& id);
+  Expected<std::unique_ptr<sys::ByteSource>> find_in_pool(const Id& id);
+
+  std::vector<std::string> names_;
+  std::string place_;
+  sys::Machine& machine_;
 };
+
+// --- images by name: paths of files, or rados:POOL/NAME; task context ---
+// Errors: those of sys::open_byte_source and of sys::Machine::open_far_image.
+[[nodiscard]] Expected<std::unique_ptr<sys::ByteSource>> open_named_source(sys::Machine& machine,
+                                                                           const std::string& name);
+// Errors: those of sys::replace_file and of sys::Machine::open_object_store. What stands in a pool
+// is never replaced: a name that is there is invalid_argument with EEXIST.
+[[nodiscard]] Expected<std::unique_ptr<sys::ByteSink>> open_named_sink(sys::Machine& machine,
+                                                                       const std::string& name);
+// Where the bases of an image of this name are looked for: its directory, or the pool.
+[[nodiscard]] std::string place_of(const std::string& name);
 
 // The id in an image's header, or none: it is no image. Proves the header, and nothing else.
 [[nodiscard]] Id id_of(sys::ByteSource& source) noexcept;
@@ -43,8 +60,5 @@ class FileFinder final : public ImageFinder {
 [[nodiscard]] Expected<std::unique_ptr<Reader>> open_chain(sys::Machine& machine,
                                                            std::unique_ptr<sys::ByteSource> source,
                                                            ImageFinder& finder);
-
-// The directory in which a path's file stands.
-[[nodiscard]] std::string directory_of(const std::string& path);
 
 }  // namespace holdfast::image

@@ -16,13 +16,4 @@ namespace holdfast::image {
           .remedy = "the file is damaged or was never finished: use an earlier image"};
 }
 
-[[nodiscard]] inline Error unreadable(int os_errno, std::uint64_t offset) noexcept {
-  return {.code = Errc::io_error,
-          .os_errno = os_errno,
-          .doing = "read image",
-          .what = "offset in the file",
-          .value = offset,
-          .remedy = "the device failed, or the file was cut short behind its reader"};
-}
-
 }  // namespace holdfast::image

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "image/chain.h"
+#include "image/far_bytes.h"
 #include "image/format.h"
 #include "image/image_source.h"
 #include "image/reader.h"

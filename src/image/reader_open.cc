@@ -54,7 +54,7 @@ Expected<void> Reader::load() {
 
 Expected<void> Reader::read_bytes(std::uint64_t offset, void* to, std::uint64_t bytes) const {
   const int error = source_->read(offset, static_cast<std::byte*>(to), bytes);
-  if (error != 0) return fail(unreadable(error, offset));
+  if (error != 0) return fail(source_->error_of(error, offset));
   return {};
 }
 

@@ -107,7 +107,7 @@ bool Reader::read_record(std::uint64_t group, std::byte* to, std::uint64_t bytes
                          Error& error) const noexcept {
   const int refused = source_->read(groups_[group].offset, to, bytes);
   if (refused == 0) return true;
-  error = unreadable(refused, groups_[group].offset);
+  error = source_->error_of(refused, groups_[group].offset);
   return false;
 }
 

@@ -1,7 +1,6 @@
 #include "image/writer.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <vector>
 
@@ -12,17 +11,6 @@ namespace {
 
 constexpr std::uint64_t kBufferBytes = 1ull << 20;  // what is handed to the sink at once
 constexpr std::uint32_t kThreadsUsual = 8;          // more compress faster than a disk writes
-
-Error write_error(int os_errno, std::uint64_t offset) noexcept {
-  const bool full = os_errno == ENOSPC || os_errno == EDQUOT || os_errno == EFBIG;
-  return {.code = full ? Errc::system : Errc::io_error,
-          .os_errno = os_errno,
-          .doing = "write image",
-          .what = "offset in the file",
-          .value = offset,
-          .remedy = full ? "free space on the file system, or save to another"
-                         : "the device failed: save to another"};
-}
 
 // Collects what is appended into large writes.
 class Output {
@@ -45,7 +33,7 @@ class Output {
   Expected<void> flush() {
     if (buffer_.empty()) return {};
     const int error = sink_.append(buffer_.data(), buffer_.size());
-    if (error != 0) return fail(write_error(error, flushed_));
+    if (error != 0) return fail(sink_.error_of(error, flushed_));
     flushed_ += buffer_.size();
     buffer_.clear();
     return {};

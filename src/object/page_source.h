@@ -1,6 +1,6 @@
 // Where the pages of a region come from that has not been written to: the seam between the address
-// space and what stands behind it (a memory image). A region without a source is anonymous: what
-// was never touched reads as zeros.
+// space and what stands behind it (a memory image, a file). A region without a source is anonymous:
+// what was never touched reads as zeros.
 //
 // In a region with a source, an entry `none` means "as the source has it"; zeros, and whatever was
 // given back, are `filled` with 0. So the entry stays one page's whole state, and nothing beside it
@@ -14,11 +14,14 @@
 #pragma once
 
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <utility>
 
 #include "base/base.h"
+#include "sync/sync.h"
 
 namespace holdfast::object {
 
@@ -26,6 +29,13 @@ namespace holdfast::object {
 struct PageSpan {
   std::uint64_t first = 0;
   std::uint64_t pages = 0;
+};
+
+// A page that goes back to its source.
+struct PageWrite {
+  std::uint64_t index = 0;
+  const std::byte* content = nullptr;  // kPageSize bytes, aligned to that; nobody changes them
+  int error = 0;                       // out: errno
 };
 
 class PageSource {
@@ -47,11 +57,33 @@ class PageSource {
   // slot. False where it is not known.
   [[nodiscard]] virtual bool holds(std::uint64_t index, const base::Hash128& hash) noexcept = 0;
 
+  // --- sources that take pages back: files that are mapped shared ---
+  // Whoever writes to the source, or wants what was written to stay as it is, takes the turn
+  // first; an eviction only tries it. So of two contents of a page the younger is written last.
+  [[nodiscard]] sync::Turn& turn() noexcept { return turn_; }
+  // True if pages go back to it at all.
+  [[nodiscard]] virtual bool is_written() const noexcept { return false; }
+  // True if the page, when it is changed and has to leave memory, goes there; false: to swap.
+  [[nodiscard]] virtual bool takes(std::uint64_t index) const noexcept {
+    (void)index;
+    return false;
+  }
+  // Memory of kRoomPages pages for what is about to be written: a page that is rescued meanwhile
+  // may be carried away and stored to. For whoever has the turn. Null where takes() is never true.
+  static constexpr std::uint32_t kRoomPages = 64;
+  [[nodiscard]] virtual std::byte* room() noexcept { return nullptr; }
+  // Puts the pages, of ascending index, where read() finds them; not durably. The caller has the
+  // turn. May wait; async-signal-safe.
+  virtual void write(std::span<PageWrite> pages) noexcept {
+    for (PageWrite& page : pages) page.error = EROFS;
+  }
+
  protected:
   virtual ~PageSource() = default;
 
  private:
   friend class SourceRef;
+  sync::Turn turn_;
   std::atomic<std::uint32_t> references_{0};
 };
 

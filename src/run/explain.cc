@@ -63,6 +63,13 @@ std::string tier_text(const swap::TierOptions& tier) {
     return fmt::format("compressed memory ({}{})", how,
                        tier.limit_bytes == 0 ? "" : ", at most " + bytes_text(tier.limit_bytes));
   }
+  if (tier.kind == swap::TierKind::rados) {
+    return fmt::format(
+        "far memory (pool {}{} of the cluster of {}, as user {})", tier.far.pool,
+        tier.far.name_space.empty() ? "" : ", namespace " + tier.far.name_space,
+        tier.far.configuration.empty() ? "/etc/ceph/ceph.conf" : tier.far.configuration,
+        tier.far.user);
+  }
   struct statvfs room{};
   const bool known = ::statvfs(tier.directory.c_str(), &room) == 0;
   return fmt::format("a file in {} ({}{})", tier.directory,

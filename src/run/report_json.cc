@@ -47,7 +47,7 @@ Json totals(const Report& report) {
 Json tiers(const Report& report) {
   Json all = Json::array();
   for (const swap::TierStats& tier : report.tiers) {
-    all.push_back({{"kind", tier.kind == swap::TierKind::ram ? "ram" : "file"},
+    all.push_back({{"kind", swap::name(tier.kind)},
                    {"limit_bytes", tier.limit_bytes},
                    {"stores", tier.stores},
                    {"loads", tier.loads},

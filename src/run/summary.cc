@@ -16,8 +16,9 @@ std::string traffic(const swap::TierStats& tier) {
     return fmt::format("compressed memory took {} pages and gave {}", count_text(tier.stores),
                        count_text(tier.loads));
   }
-  return fmt::format("the swap file was written {} and read {}", bytes_text(tier.written_bytes),
-                     bytes_text(tier.read_bytes));
+  return fmt::format("{} was written {} and read {}",
+                     tier.kind == swap::TierKind::file ? "the swap file" : "far memory",
+                     bytes_text(tier.written_bytes), bytes_text(tier.read_bytes));
 }
 
 std::string leaving(const Report& report) {

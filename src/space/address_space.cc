@@ -37,6 +37,24 @@ Expected<RegionRecord*> AddressSpace::map(PageCount pages, PageCount capacity,
   return &region;
 }
 
+Expected<RegionRecord*> AddressSpace::map_file(PageCount pages, PageCount capacity,
+                                               object::SourceRef source, bool read_only) {
+  RegionRecord& region = *TRY(parts_.regions.claim(capacity.value, parts_.window_pages));
+  const int error = parts_.pmap->attach(region.base, region.reserved_bytes);
+  if (error != 0) {
+    const Address base = region.base;
+    parts_.regions.drop(region);
+    return fail(registration_error(error, base));
+  }
+  region.pages.store(pages.value, std::memory_order_release);
+  region.source_pages = capacity.value;
+  region.source = std::move(source);
+  region.from_file = true;
+  region.read_only = read_only;
+  parts_.regions.publish(region);
+  return &region;
+}
+
 Expected<void> AddressSpace::resize(RegionRecord& region, PageCount pages) {
   if (!region.enter()) return fail({.code = Errc::not_mapped, .doing = "resize region"});
   Expected<void> result;
@@ -135,12 +153,13 @@ sys::FaultOutcome AddressSpace::on_fault(Address address, sys::Access access) no
   }
   if (region->read_only && access == sys::Access::write) {
     parts_.counters.add(Count::refused_write);
-    const Error error{.code = Errc::permission,
-                      .doing = "store to a snapshot",
-                      .what = "address",
-                      .value = address,
-                      .remedy = "a snapshot is immutable: clone it, and store to the clone",
-                      .holder = region->base};
+    const Error error{
+        .code = Errc::permission,
+        .doing = region->from_file ? "store to a read-only file mapping" : "store to a snapshot",
+        .what = "address",
+        .value = address,
+        .remedy = "a snapshot is immutable: clone it, and store to the clone",
+        .holder = region->base};
     region->leave();
     return refuse(error, address);
   }

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/base.h"
 #include "holdfast/pin.h"
@@ -24,6 +25,7 @@
 #include "space/parts.h"
 #include "space/pin_accounts.h"
 #include "space/region_record.h"
+#include "space/save.h"
 #include "sys/sys.h"
 
 namespace holdfast::space {
@@ -56,6 +58,10 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   // source: where its pages come from until they are written to; null: they are zeros.
   [[nodiscard]] Expected<RegionRecord*> map(PageCount pages, PageCount capacity,
                                             object::SourceRef source = {});
+  // A region of a file: all pages that it has, and will have, are the source's. read_only: stores
+  // are refused.
+  [[nodiscard]] Expected<RegionRecord*> map_file(PageCount pages, PageCount capacity,
+                                                 object::SourceRef source, bool read_only);
   [[nodiscard]] Expected<void> unmap(RegionRecord& region);
   [[nodiscard]] Expected<void> resize(RegionRecord& region, PageCount pages);
   [[nodiscard]] Expected<void> advise(RegionRecord& region, std::uint64_t offset,
@@ -65,6 +71,20 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   // Pages that outlived their region under pins and are pinned no more are given back. Returns how
   // many. Called by the reclaimer's thread, and before the engine ends.
   std::uint64_t sweep_zombies() noexcept;
+
+  // --- pages that go back to their source: save.cc ---
+  // Hands every page of [first, end) that is not as the source has it to the sink, in ascending
+  // order, and notes in `saved` what has been handed. The caller has the source's turn. `all`:
+  // looks at pages, too, that nobody can have written to since the last time; after a failure.
+  // Errors: the sink's; io_error, corrupted (a page that is in swap). What was handed until then
+  // is in `saved`.
+  [[nodiscard]] Expected<void> save(RegionRecord& region, std::uint64_t first, std::uint64_t end,
+                                    bool all, SaveSink& sink, std::vector<SavedPage>& saved);
+  // The source has those pages now. Pages that have changed meanwhile stay changed.
+  void mark_saved(RegionRecord& region, std::span<const SavedPage> saved) noexcept;
+  // Makes every page what the source has. The caller has its turn. Errors: busy (a changed page is
+  // pinned; nothing was done), system. `all`: as in save().
+  [[nodiscard]] Expected<void> roll_back(RegionRecord& region, bool all);
 
   // --- clones and snapshots: cloning.cc ---
   // New regions with the content that the sources have at one moment; `read_only`: snapshots. All
@@ -121,7 +141,8 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   Expected<void> keep_from_source(RegionRecord& region, std::uint64_t first, std::uint64_t end);
   bool any_pinned(RegionRecord& region, std::uint64_t first, std::uint64_t end,
                   std::uint64_t& where) noexcept;
-  enum class Gone : std::uint8_t { pages, region };  // what a detach takes away
+  // What a detach takes away; changes: so that the pages are again as the source has them.
+  enum class Gone : std::uint8_t { pages, changes, region };
   std::uint64_t detach_chunk(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
                              Gone what, DetachScratch& scratch) noexcept;
   void lock_chunk(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
@@ -132,11 +153,16 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   int drop_unpinned(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
                     const DetachScratch& scratch) noexcept;
   void detach_entry(RegionRecord& region, std::uint64_t index, DetachScratch& scratch,
-                    std::uint32_t i) noexcept;
+                    std::uint32_t i, Gone what) noexcept;
   void orphan_chunk(DetachScratch& scratch) noexcept;
   void wait_for_users(RegionRecord& region) noexcept;
   void finish_unmap(RegionRecord& region) noexcept;
   std::uint64_t sweep(RegionRecord& region) noexcept;
+
+  // save.cc
+  Expected<std::vector<std::uint64_t>> find_changes(RegionRecord& region, bool all);
+  static Error pinned_change(const RegionRecord& region, std::uint64_t index) noexcept;
+  Expected<void> drop_changes(RegionRecord& region, const std::vector<std::uint64_t>& changes);
 
   // pinning.cc
   [[nodiscard]] page::Page* try_pin_page(RegionRecord& region, std::uint64_t index) noexcept;
@@ -191,8 +217,8 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   Evictor evictor_;
   PinAccounts accounts_;
   std::atomic<std::uint64_t> stuck_address_{0};  // the last fault that found its page resident ...
-  std::atomic<std::uint32_t> copying_{0};        // a copy or arming is under way: one at a time
   std::atomic<std::uint32_t> stuck_count_{0};    // ... and how many such followed one another
+  sync::Turn copying_;                           // of a copy or arming
 };
 
 }  // namespace holdfast::space

@@ -73,6 +73,7 @@ Expected<void> Copier::claim(RegionRecord& source, AddressSpace::CopyKind kind,
   made->read_only = read_only;
   made->pages.store(pages, std::memory_order_release);
   made->source = source.source;
+  made->from_file = source.from_file;
   made->source_pages = std::min(source.source_pages, pages);
   made->advice.store(source.advice.load(std::memory_order_relaxed), std::memory_order_relaxed);
   const int error = parts_.pmap->attach(made->base, made->reserved_bytes);

@@ -6,28 +6,21 @@ namespace holdfast::space {
 
 namespace {
 
-// One copy at a time in an engine: whoever comes second waits.
-class Turn {
- public:
-  explicit Turn(std::atomic<std::uint32_t>& word) noexcept : word_(word) {
-    while (word_.exchange(1, std::memory_order_seq_cst) != 0) sync::parking().wait(word_, 1, 0);
-  }
-  ~Turn() {
-    word_.store(0, std::memory_order_seq_cst);
-    sync::parking().wake(word_, 1);
-  }
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
-
- private:
-  std::atomic<std::uint32_t>& word_;
-};
-
 std::unexpected<Error> not_live(const char* doing) {
   return fail({.code = Errc::not_mapped,
                .doing = doing,
                .what = "region",
                .remedy = "the region was unmapped"});
+}
+
+// What a copy has in common with the file would change with it.
+Expected<void> check_source(const char* doing, const RegionRecord& region) {
+  if (!region.source || !region.source->is_written()) return {};
+  return fail({.code = Errc::unsupported,
+               .doing = doing,
+               .what = "a shared file mapping, which goes back to its file; address",
+               .value = region.base,
+               .remedy = "map the file private, and copy that"});
 }
 
 }  // namespace
@@ -40,7 +33,8 @@ Expected<void> AddressSpace::copy(std::span<RegionRecord* const> sources, CopyKi
                  .what = "write protection by userfaultfd",
                  .remedy = "Linux 5.7 or newer has it"});
   }
-  const Turn turn(copying_);
+  for (const RegionRecord* source : sources) TRY_VOID(check_source("copy regions", *source));
+  const sync::TurnGuard turn(copying_);
   std::size_t entered = 0;
   while (entered < sources.size() && sources[entered]->enter()) ++entered;
   Expected<void> result = not_live("copy regions");
@@ -53,7 +47,8 @@ Expected<void> AddressSpace::arm(RegionRecord& region) {
   if (!parts_.pmap->can_protect()) {
     return fail({.code = Errc::unsupported, .doing = "arm a region"});
   }
-  const Turn turn(copying_);
+  TRY_VOID(check_source("arm a region", region));
+  const sync::TurnGuard turn(copying_);
   if (!region.enter()) return not_live("arm a region");
   const auto result = Copier(*this, parts_).arm(region);
   region.leave();

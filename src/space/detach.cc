@@ -13,6 +13,7 @@
 #include <cerrno>
 
 #include "space/address_space.h"
+#include "space/detach_scratch.h"
 #include "space/page_entry.h"
 
 namespace holdfast::space {
@@ -24,16 +25,6 @@ constexpr int kWindowTries = 4;  // for a pool window
 using page::Holder;
 using page::Page;
 using page::PageState;
-
-struct AddressSpace::DetachScratch {
-  static constexpr std::uint32_t kPages = 512;
-  bool skipped[kPages];       // pinned, or mapped and shared: stays as it is
-  EntryValue values[kPages];  // what the entry was
-  FrameIndex orphans[kPages];
-  std::uint32_t orphan_count;
-  std::uint32_t skipped_count;
-  int error;  // the kernel would not drop the memory (it is mlocked)
-};
 
 Expected<void> AddressSpace::unmap(RegionRecord& region) {
   if (!region.retire()) {
@@ -174,13 +165,13 @@ std::uint64_t AddressSpace::detach_chunk(RegionRecord& region, std::uint64_t fir
   } while (true);
   // Where the region itself goes, what cannot be dropped now goes with its address space.
   scratch.error = drop_unpinned(region, first, pages, scratch);
-  const bool refused = scratch.error != 0 && what == Gone::pages;
+  const bool refused = scratch.error != 0 && what != Gone::region;
   for (std::uint32_t i = 0; i < pages; ++i) {
     if (scratch.skipped[i]) continue;
     if (refused) {
       region.entry(first + i).unlock();
     } else {
-      detach_entry(region, first + i, scratch, i);
+      detach_entry(region, first + i, scratch, i, what);
     }
   }
   orphan_chunk(scratch);
@@ -276,7 +267,7 @@ int AddressSpace::drop_unpinned(RegionRecord& region, std::uint64_t first, std::
 
 // The entry refers to nothing any more; what it referred to is put.
 void AddressSpace::detach_entry(RegionRecord& region, std::uint64_t index, DetachScratch& scratch,
-                                std::uint32_t i) noexcept {
+                                std::uint32_t i, Gone what) noexcept {
   const EntryValue value = scratch.values[i];
   if (value.kind() == EntryKind::swapped) sharing_.put_slot(value.slot());
   if (value.kind() == EntryKind::cached) {
@@ -297,7 +288,7 @@ void AddressSpace::detach_entry(RegionRecord& region, std::uint64_t index, Detac
     parts_.pool.put(page, Holder::entry);
     scratch.orphans[scratch.orphan_count++] = value.frame();
   }
-  region.entry(index).unlock(Sharing::zeros(region, index));
+  region.entry(index).unlock(what == Gone::changes ? EntryValue() : Sharing::zeros(region, index));
 }
 
 void AddressSpace::orphan_chunk(DetachScratch& scratch) noexcept {

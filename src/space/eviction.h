@@ -89,10 +89,17 @@ class Evictor {
                       WriteOutScratch& scratch) noexcept;
   bool settle_copy(WriteOutItem& item, bool ours) noexcept;
   bool settle_page(WriteOutItem& item, bool ours, bool ok) noexcept;
+  void skip(WriteOutItem& item, WriteOutScratch& scratch) noexcept;
   void add_store(const WriteOutItem& item, const std::byte* content,
                  WriteOutScratch& scratch) noexcept;
   bool leave_without_store(WriteOutItem& item, const std::byte* content) noexcept;
-  bool leave_to_source(WriteOutItem& item) noexcept;
+  bool leave_to_source(WriteOutItem& item, const std::byte* content) noexcept;
+  // write_back.cc
+  enum class Back : std::uint8_t { added, busy, not_taken };
+  Back add_write_back(const WriteOutItem& item, const std::byte* content,
+                      WriteOutScratch& scratch) noexcept;
+  void write_back(WriteOutScratch& scratch) noexcept;
+  bool settle_write_back(WriteOutItem& item, int error) noexcept;
   void settle(WriteOutItem& item, swap::StoreItem& stored, WriteOutScratch& scratch) noexcept;
   void gone(page::Page& page, WriteOutScratch& scratch) noexcept;
   std::uint32_t free_gone(WriteOutScratch& scratch) noexcept;

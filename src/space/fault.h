@@ -110,7 +110,8 @@ class FaultServer {
   Outcome enter_copied(LockedRun& run, page::Reservation& frames, StagingBuffer& staging) noexcept;
   bool enter_carried(LockedRun& run, Outcome& outcome) noexcept;
   Outcome finish(const LockedRun& run, std::uint32_t entered, int error) noexcept;
-  void publish(const LockedRun& run, std::uint32_t i, page::Page& page) noexcept;
+  void publish(const LockedRun& run, std::uint32_t i, page::Page& page,
+               const std::byte* bytes) noexcept;
 
   // fault_write.cc
   struct WriteRun;

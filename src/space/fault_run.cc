@@ -140,7 +140,7 @@ FaultServer::Outcome FaultServer::enter_copied(LockedRun& run, page::Reservation
     }
   }
   for (std::uint32_t i = 0; i < entered.pages; ++i) {
-    publish(run, i, frames.take(Holder::entry));
+    publish(run, i, frames.take(Holder::entry), pages[i]);
   }
   return finish(run, entered.pages, entered.error);
 }
@@ -149,8 +149,9 @@ FaultServer::Outcome FaultServer::enter_copied(LockedRun& run, page::Reservation
 // window, which are then carried to the region. False: nothing was done, copy instead.
 bool FaultServer::enter_carried(LockedRun& run, Outcome& outcome) noexcept {
   cache::WarmRun warm;
-  if (run.primary != 0 || run.region->read_only || !parts_.cache->take_run(run.pages, warm))
-    return false;
+  // A file's pages are copied in: what was read is hashed, and nobody can have written to it yet.
+  if (run.primary != 0 || run.region->read_only || run.region->from_file) return false;
+  if (!parts_.cache->take_run(run.pages, warm)) return false;
   while (run.pages > warm.pages) run.entry(--run.pages).unlock();
   std::byte* pages[kRunMax];
   for (std::uint32_t i = 0; i < run.pages; ++i) {
@@ -163,7 +164,7 @@ bool FaultServer::enter_carried(LockedRun& run, Outcome& outcome) noexcept {
   }
   const pmap::Entered entered = parts_.pmap->enter_move(run.address(0), warm.address, run.pages);
   for (std::uint32_t i = 0; i < entered.pages; ++i) {
-    publish(run, i, parts_.pool.take_warm(parts_.cache->frame_at(warm, i), Holder::entry));
+    publish(run, i, parts_.pool.take_warm(parts_.cache->frame_at(warm, i), Holder::entry), nullptr);
   }
   parts_.cache->end_run(warm, entered.pages);
   if (parts_.cache->wants_window() && parts_.reclaimer != nullptr) parts_.reclaimer->wake();
@@ -173,8 +174,9 @@ bool FaultServer::enter_carried(LockedRun& run, Outcome& outcome) noexcept {
   return true;
 }
 
-// The page is visible: binds it, and lets go of its entry.
-void FaultServer::publish(const LockedRun& run, std::uint32_t i, Page& page) noexcept {
+// The page is visible: binds it, and lets go of its entry. bytes: what was copied in.
+void FaultServer::publish(const LockedRun& run, std::uint32_t i, Page& page,
+                          const std::byte* bytes) noexcept {
   const EntryValue value = content(run, i);
   SlotIndex slot;
   switch (value.kind()) {
@@ -196,6 +198,11 @@ void FaultServer::publish(const LockedRun& run, std::uint32_t i, Page& page) noe
       parts_.counters.add(run.region->has_source(run.index(i)) ? Count::faults_source
                                                                : Count::faults_zero);
       break;
+  }
+  if (run.region->from_file) {
+    const FrameIndex frame = parts_.pool.index_of(page);
+    const bool clean = is_from_source(run, i);
+    parts_.clean.set(frame, clean ? base::hash_page(bytes) : base::Hash128{});
   }
   bind_resident(parts_, *run.region, run.index(i), page, slot);
   note_writable(*run.region, run.index(i), !run.region->read_only);

@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "cache/cache.h"
 #include "lru/lru.h"
+#include "object/object.h"
 #include "page/page.h"
 #include "pmap/pmap.h"
 #include "space/counters.h"
@@ -43,6 +44,7 @@ struct Parts {
   Counters& counters;
   RegionTable& regions;
   StagingPool& staging;
+  object::CleanHashes& clean;
   std::uint32_t window_pages = 512;
 
   // Set once by engine/ before the first region is mapped: they need the space to exist first.

@@ -155,6 +155,7 @@ class RegionRecord {
   bool read_only = false;                       // a snapshot
   object::SourceRef source;                     // where pages come from that were never touched ...
   std::uint64_t source_pages = 0;               // ... below this one; those beyond are zeros
+  bool from_file = false;  // the source may change: which page is as it has it, CleanHashes tell
 
   // Atomic.
   std::atomic<std::uint64_t> pages{0};           // the region's size; <= capacity

@@ -75,6 +75,7 @@ Expected<RegionRecord*> RegionTable::claim(std::uint64_t capacity, std::uint32_t
   region.leaf_records = reinterpret_cast<LeafRecord*>(memory + paid_bytes);
   region.bases = reinterpret_cast<std::atomic<TableId>*>(memory + paid_bytes + record_bytes);
   region.read_only = false;
+  region.from_file = false;
   region.frozen.store(0, std::memory_order_relaxed);
   region.marking.store(0, std::memory_order_relaxed);
   region.advice.store(Advice::normal, std::memory_order_relaxed);

@@ -8,6 +8,7 @@
 
 #include "space/eviction.h"
 #include "space/page_entry.h"
+#include "space/write_out.h"
 
 namespace holdfast::space {
 
@@ -15,35 +16,18 @@ using page::Holder;
 using page::Page;
 using page::PageState;
 
-struct Evictor::WriteOutItem {
-  Page* page;
-  RegionRecord* region;  // null: a copy, which only its version has
-  Entry* entry;
-  std::uint32_t window;
-  base::Hash128 hash;
-  SlotIndex version;  // that gets the image, and of which we hold a count; none: a new slot
-};
-
-struct Evictor::WriteOutScratch {
-  WriteOutItem items[kWriteOutBatch];
-  swap::StoreItem stores[kWriteOutBatch];
-  std::uint32_t count;
-  bool busy;
-  std::uint64_t mark;  // of swap, before the stores
-  Page* leaving[kWriteOutBatch];
-  page::Owner leaving_owner[kWriteOutBatch];
-  std::uint32_t leaving_count;
-};
-
 WriteOutResult Evictor::write_out(std::span<const FrameIndex> frames) noexcept {
   HF_DCHECK(frames.size() <= kWriteOutBatch);
   StagingBuffer buffer(parts_.staging);
   auto& scratch = buffer.as<WriteOutScratch>();
   scratch.count = 0;
   scratch.leaving_count = 0;
+  scratch.back_count = 0;
+  scratch.turn_count = 0;
   scratch.busy = false;
   writing_.fetch_add(1, std::memory_order_relaxed);
   for (const FrameIndex frame : frames) consider(frame, scratch);
+  if (scratch.turn_count > 0) write_back(scratch);
   if (scratch.count > 0) {
     scratch.mark = parts_.swap.room_mark();
     parts_.swap.store(std::span(scratch.stores, scratch.count), page::Priority::reclaim);
@@ -93,13 +77,9 @@ void Evictor::consider(FrameIndex frame, WriteOutScratch& scratch) noexcept {
   if (item.entry->peek() != EntryValue::cached(frame) || page.state() != PageState::cached ||
       page.count() != (linked ? 3 : 2)) {
     parts_.counters.add(Count::skipped_rescued);
-    scratch.busy = true;
     // Rescued while it was on its way to the inactive list: it belongs on the active one.
     if (item.entry->peek() == EntryValue::resident(frame)) parts_.lru.activate(frame);
-    item.entry->unlock();
-    parts_.pool.put(page, Holder::caller);
-    region->leave();
-    return;
+    return skip(item, scratch);
   }
   item.window = page.pool_window();
   const auto place = static_cast<std::uint32_t>(owner.index.value % parts_.window_pages);
@@ -112,11 +92,26 @@ void Evictor::consider(FrameIndex frame, WriteOutScratch& scratch) noexcept {
     region->leave();
     return;
   }
-  if (!item.version.is_none()) item.hash = base::hash_page(content);
+  const bool alone = item.version.is_none();
+  if (!alone) item.hash = base::hash_page(content);
+  const Back back = alone ? add_write_back(item, content, scratch) : Back::not_taken;
+  if (back == Back::added) return;
+  if (back == Back::busy) {
+    parts_.counters.add(Count::skipped_busy);
+    return skip(item, scratch);
+  }
   page.to(PageState::writeback);
   parts_.cache->hold(cache::WindowIndex(item.window));
   item.entry->unlock();
   add_store(item, content, scratch);
+}
+
+// Somebody else is at work on the page, whose entry we have locked.
+void Evictor::skip(WriteOutItem& item, WriteOutScratch& scratch) noexcept {
+  scratch.busy = true;
+  item.entry->unlock();
+  parts_.pool.put(*item.page, Holder::caller);
+  item.region->leave();
 }
 
 void Evictor::add_store(const WriteOutItem& item, const std::byte* content,
@@ -168,6 +163,7 @@ bool Evictor::leave_without_store(WriteOutItem& item, const std::byte* content) 
     parts_.counters.add(Count::evicted_clean);
     return true;
   }
+  if (item.region->from_file && leave_to_source(item, content)) return true;
   if (const auto word = base::repeated_word(content)) {
     if (const auto packed = base::pack_word(*word)) {
       drop_kept_slot(parts_, page);
@@ -180,7 +176,7 @@ bool Evictor::leave_without_store(WriteOutItem& item, const std::byte* content) 
   }
   item.hash = base::hash_page(content);
   const SlotIndex slot = page.slot();
-  if (slot.is_none()) return leave_to_source(item);
+  if (slot.is_none()) return !item.region->from_file && leave_to_source(item, content);
   if (!parts_.swap.matches(slot, item.hash)) {
     drop_kept_slot(parts_, page);  // it changed: the slot's content is of no use to anybody
     return false;
@@ -192,12 +188,19 @@ bool Evictor::leave_without_store(WriteOutItem& item, const std::byte* content) 
 }
 
 // A page that is still as the region's source has it needs no slot: it comes from there again.
-bool Evictor::leave_to_source(WriteOutItem& item) noexcept {
+bool Evictor::leave_to_source(WriteOutItem& item, const std::byte* content) noexcept {
   RegionRecord& region = *item.region;
-  const std::uint64_t index = item.page->owner().index.value;
+  Page& page = *item.page;
+  const std::uint64_t index = page.owner().index.value;
   // With a base, none means what the base has.
   if (!region.has_source(index) || region.base_of(index) != 0) return false;
-  if (!region.source->holds(index, item.hash)) return false;
+  if (!region.from_file) {
+    if (!region.source->holds(index, item.hash)) return false;
+  } else {
+    item.hash = base::hash_page(content);
+    if (!parts_.clean.matches(parts_.pool.index_of(page), item.hash)) return false;
+    drop_kept_slot(parts_, page);
+  }
   item.entry->unlock(EntryValue());
   parts_.counters.add(Count::evicted_clean);
   return true;

@@ -124,7 +124,11 @@ void FileTier::read_singly(std::span<const ReadItem> items, const ReadArea& area
       sink.arrived(item, request.data + (item.location.place() * kPlaceUnit - own.begin));
     } else {
       counters_.read_errors.fetch_add(1, std::memory_order_relaxed);
-      sink.failed(item, request.error);
+      sink.failed(item, {.code = Errc::io_error,
+                         .os_errno = request.error,
+                         .doing = "read from swap",
+                         .what = "slot",
+                         .value = item.item->slot.value});
     }
   }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "swap/far_tier.h"
 #include "swap/file_tier.h"
 #include "swap/ram_tier.h"
 #include "swap/report.h"
@@ -30,9 +31,17 @@ Expected<std::unique_ptr<Swap>> StackedSwap::create(sys::Machine& machine, page:
 Expected<void> StackedSwap::add_tiers(page::FramePool& pool, const SwapOptions& options) {
   for (const TierOptions& tier : options.tiers) {
     const auto index = static_cast<unsigned>(tiers_.size());
-    tiers_.push_back(TRY(tier.kind == TierKind::ram
-                             ? RamTier::create(machine_, pool, tier, options.slots_max, index)
-                             : FileTier::create(machine_, tier, options.slots_max, index)));
+    switch (tier.kind) {
+      case TierKind::ram:
+        tiers_.push_back(TRY(RamTier::create(machine_, pool, tier, options.slots_max, index)));
+        break;
+      case TierKind::file:
+        tiers_.push_back(TRY(FileTier::create(machine_, tier, options.slots_max, index)));
+        break;
+      case TierKind::rados:
+        tiers_.push_back(TRY(FarTier::create(machine_, tier, options.slots_max, index)));
+        break;
+    }
   }
   return {};
 }
@@ -187,13 +196,9 @@ void StackedSwap::arrived(const ReadItem& read, const std::byte* image) noexcept
                                                     read.location.length(), read.item->page));
 }
 
-void StackedSwap::failed(const ReadItem& read, int os_errno) noexcept {
+void StackedSwap::failed(const ReadItem& read, const Error& error) noexcept {
   read.item->ok = false;
-  read.item->error = {.code = Errc::io_error,
-                      .os_errno = os_errno,
-                      .doing = "read from swap",
-                      .what = "slot",
-                      .value = read.item->slot.value};
+  read.item->error = error;
 }
 
 void StackedSwap::accept(LoadItem& item, bool decoded) noexcept {
@@ -214,7 +219,7 @@ bool StackedSwap::maintain() noexcept {
   bool more = false;
   for (unsigned t = 0; t < tiers_.size(); ++t) {
     const bool has_below = t + 1 < tiers_.size();
-    if (has_below && tiers_[t]->kind() == TierKind::ram) more |= move(t, Reason::write_back);
+    if (has_below && tiers_[t]->kind() != TierKind::file) more |= move(t, Reason::write_back);
     more |= move(t, Reason::compaction);
     tiers_[t]->trim();
   }

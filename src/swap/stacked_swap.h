@@ -65,7 +65,7 @@ class StackedSwap final : public Swap, private ReadSink {
   void load_one(LoadItem& item, Reads& reads) noexcept;
   void run_reads(Reads& reads) noexcept;
   void arrived(const ReadItem& read, const std::byte* image) noexcept override;
-  void failed(const ReadItem& read, int os_errno) noexcept override;
+  void failed(const ReadItem& read, const Error& error) noexcept override;
   void accept(LoadItem& item, bool decoded) noexcept;
 
   bool move(unsigned tier, Reason reason) noexcept;

@@ -4,6 +4,18 @@
 
 namespace holdfast::swap {
 
+const char* name(TierKind kind) noexcept {
+  switch (kind) {
+    case TierKind::ram:
+      return "ram";
+    case TierKind::file:
+      return "file";
+    case TierKind::rados:
+      return "rados";
+  }
+  return "";
+}
+
 Expected<std::unique_ptr<Swap>> Swap::create(sys::Machine& machine, page::FramePool& pool,
                                              const SwapOptions& options) {
   if (options.tiers.empty() || options.tiers.size() > kTiersMax) {

@@ -38,16 +38,22 @@ namespace holdfast::swap {
 
 enum class Compression : std::uint8_t { none, lz4, zstd };
 
-enum class TierKind : std::uint8_t { ram, file };
+enum class TierKind : std::uint8_t { ram, file, rados };
+
+// As users write it: "ram", "file", "rados".
+[[nodiscard]] const char* name(TierKind kind) noexcept;
 
 struct TierOptions {
   TierKind kind = TierKind::ram;
-  Compression compression = Compression::lz4;  // ram: lz4 or zstd; file: none stores pages raw
-  std::uint64_t limit_bytes = 0;  // ram: share of memory; file: size of the file; 0: no limit
+  Compression compression = Compression::lz4;  // ram: lz4 or zstd; others: none stores pages raw
+  std::uint64_t limit_bytes = 0;  // ram: share of memory; others: bytes there; 0: no limit
   std::string directory = {};     // file: where the swap file is made
   sys::IoBackend io = sys::IoBackend::automatic;
   std::uint32_t block_bytes = 64 * 1024;     // ram: unit of growth; tests use smaller ones
   std::uint32_t cluster_bytes = 256 * 1024;  // file: unit of sequential writing and of reuse
+  sys::ObjectStoreOptions far = {};          // rados: where
+  std::uint32_t object_bytes = 4096 * 1024;  // rados: unit of writing and of removal
+  std::uint32_t staging = 4;                 // rados: objects in memory, filling or on their way
 };
 
 struct SwapOptions {
@@ -78,7 +84,7 @@ struct TierStats {
   TierKind kind = TierKind::ram;
   std::uint64_t pages = 0;        // slots whose image is here
   std::uint64_t image_bytes = 0;  // sum of their images
-  std::uint64_t held_bytes = 0;   // what the tier takes in memory or in the file
+  std::uint64_t held_bytes = 0;   // what the tier takes in memory, in the file, in the pool
   std::uint64_t limit_bytes = 0;
   std::uint64_t stores = 0, loads = 0, frees = 0;
   std::uint64_t written_bytes = 0, read_bytes = 0;  // device traffic

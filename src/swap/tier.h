@@ -1,4 +1,4 @@
-// The interface of a tier: one place for images, in memory or in a file.
+// The interface of a tier: one place for images, in memory, in a file or beyond this machine.
 //
 // What it is for: StackedSwap hands images to tiers in order and keeps the books of slots; a tier
 // keeps the books of its own storage and knows no other tier.
@@ -32,6 +32,8 @@ struct Image {
   const std::byte* data = nullptr;
 };
 
+// stored does not say that the image has reached a device: a tier may still have it in memory, from
+// where it is read meanwhile, and which it answers for.
 // again: what was queued before has been written, which may have called the Completion back and so
 // used the session's room for images; the image is not taken yet, and is to be put together anew.
 enum class Verdict : std::uint8_t { stored, queued, refused, again };
@@ -65,7 +67,7 @@ struct ReadItem {
 class ReadSink {
  public:
   virtual void arrived(const ReadItem& item, const std::byte* image) noexcept = 0;
-  virtual void failed(const ReadItem& item, int os_errno) noexcept = 0;
+  virtual void failed(const ReadItem& item, const Error& error) noexcept = 0;
 
  protected:
   ~ReadSink() = default;

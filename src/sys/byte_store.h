@@ -11,6 +11,7 @@
 // between the last two steps of commit() may leave one file `.<name>.holdfast-<number>`.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -30,6 +31,15 @@ class ByteSource {
                                  std::uint64_t bytes) noexcept = 0;
   // Bytes in the store when it was opened.
   [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;
+  // What it means that read() at `offset` gave this errno. Async-signal-safe.
+  [[nodiscard]] virtual Error error_of(int os_errno, std::uint64_t offset) const noexcept {
+    return {.code = Errc::io_error,
+            .os_errno = os_errno,
+            .doing = "read image",
+            .what = "offset in the file",
+            .value = offset,
+            .remedy = "the device failed, or the file was cut short behind its reader"};
+  }
 };
 
 class ByteSink {
@@ -40,6 +50,17 @@ class ByteSink {
   [[nodiscard]] virtual int append(const std::byte* from, std::uint64_t bytes) noexcept = 0;
   // Makes all of it durable, and visible under its name if it has one. Once. Errors: system.
   [[nodiscard]] virtual Expected<void> commit() = 0;
+  // What it means that append() gave this errno, `offset` bytes after the beginning.
+  [[nodiscard]] virtual Error error_of(int os_errno, std::uint64_t offset) const noexcept {
+    const bool full = os_errno == ENOSPC || os_errno == EDQUOT || os_errno == EFBIG;
+    return {.code = full ? Errc::system : Errc::io_error,
+            .os_errno = os_errno,
+            .doing = "write image",
+            .what = "offset in the file",
+            .value = offset,
+            .remedy = full ? "free space on the file system, or save to another"
+                           : "the device failed: save to another"};
+  }
 };
 
 // --- files; task context ---

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,6 +25,8 @@
 
 #include "base/base.h"
 #include "sys/async_io.h"
+#include "sys/data_file.h"
+#include "sys/object_store.h"
 
 namespace holdfast::sys {
 
@@ -102,14 +105,6 @@ class FaultSource {
   [[nodiscard]] virtual const char* description() const noexcept = 0;
 };
 
-// One extent of a read or write.
-struct IoRequest {
-  std::byte* data = nullptr;  // aligned to SwapFile::block_bytes()
-  std::uint64_t bytes = 0;    // a multiple of block_bytes(), not 0
-  std::uint64_t offset = 0;   // in the file, a multiple of block_bytes()
-  int error = 0;              // out: 0, or the errno of this extent (short transfers are EIO)
-};
-
 enum class IoBackend : std::uint8_t { automatic, ring, plain };
 
 struct SwapFileOptions {
@@ -183,12 +178,53 @@ class Machine {
   [[nodiscard]] virtual Expected<std::unique_ptr<SwapFile>> create_swap_file(
       const SwapFileOptions& options) = 0;
 
+  // Opens a regular file in place. Errors: not_found, permission, invalid_argument (a directory, a
+  // pipe, a descriptor that is not open for that use), system.
+  [[nodiscard]] virtual Expected<std::unique_ptr<DataFile>> open_data_file(
+      const DataFileOptions& options) {
+    (void)options;
+    return fail({.code = Errc::unsupported, .doing = "open file"});
+  }
+  // Takes the name away, durably. errno; ENOENT: there is none.
+  [[nodiscard]] virtual int remove_file(const std::string& path) {
+    (void)path;
+    return ENOENT;
+  }
+
   // Opens a queue of asynchronous transfers. Errors: permission or unsupported (the backend that
   // was asked for is not to be had), out_of_memory, system.
   [[nodiscard]] virtual Expected<std::unique_ptr<AsyncIo>> open_async_io(
       const AsyncIoOptions& options) {
     (void)options;
     return fail({.code = Errc::unsupported, .doing = "open asynchronous I/O"});
+  }
+
+  // Opens a session in a store of objects beyond this machine. Errors: unsupported (no client
+  // library for it), not_found (configuration, pool), permission (key), timed_out (no cluster),
+  // system.
+  [[nodiscard]] virtual Expected<std::unique_ptr<ObjectStore>> open_object_store(
+      const ObjectStoreOptions& options) {
+    (void)options;
+    return fail({.code = Errc::unsupported, .doing = "open far memory"});
+  }
+
+  // Images in such a store; options.image names one. Task context; may wait. Errors: those of
+  // open_object_store(), not_found (no image of that name; its pool), and of removal busy (it is
+  // being written or removed).
+  [[nodiscard]] virtual Expected<OpenedFarImage> open_far_image(const ObjectStoreOptions& options) {
+    (void)options;
+    return fail({.code = Errc::unsupported, .doing = "open image in far memory"});
+  }
+  // All that are whole, by name.
+  [[nodiscard]] virtual Expected<std::vector<FarImage>> list_far_images(
+      const ObjectStoreOptions& options) {
+    (void)options;
+    return fail({.code = Errc::unsupported, .doing = "list images in far memory"});
+  }
+  // Whoever still reads it gets errors.
+  [[nodiscard]] virtual Expected<FarImage> remove_far_image(const ObjectStoreOptions& options) {
+    (void)options;
+    return fail({.code = Errc::unsupported, .doing = "remove image in far memory"});
   }
 
   // --- threads, clock, chance ---

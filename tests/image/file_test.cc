@@ -22,7 +22,7 @@ class ImageFile : public testing::Test {
                                          const std::string& in = "") {
     auto source = sys::open_byte_source(directory.file(name));
     if (!source) return std::unexpected(source.error());
-    FileFinder finder(std::move(bases), in);
+    NameFinder finder(std::move(bases), in);
     return open_chain(sys::real_machine(), std::move(*source), finder);
   }
   std::mt19937_64 chance{9};

@@ -147,7 +147,7 @@ TEST_F(ImageBase, ABaseOfTheSameIdAndOtherContentIsRefused) {
 }
 
 TEST_F(ImageBase, AMissingBaseIsNamed) {
-  FileFinder nowhere({}, "");
+  NameFinder nowhere({}, "");
   const auto image =
       open_chain(sys::real_machine(), std::make_unique<MemorySource>(shelf.bytes(1)), nowhere);
   ASSERT_FALSE(image);

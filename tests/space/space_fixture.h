@@ -34,6 +34,7 @@ class SpaceTest : public testing::Test {
     swap = swap::Swap::create(machine, *pool, {.tiers = {tier}, .slots_max = 65536}).value();
     EXPECT_TRUE(regions.start());
     EXPECT_TRUE(staging.start());
+    EXPECT_TRUE(clean.start(machine, frames));
     parts.emplace(Parts{.machine = machine,
                         .pool = *pool,
                         .lru = *lru,
@@ -41,6 +42,7 @@ class SpaceTest : public testing::Test {
                         .counters = counters,
                         .regions = regions,
                         .staging = staging,
+                        .clean = clean,
                         .window_pages = kWindow});
     space.emplace(*parts);
     auto made = pmap::create_remap(machine, {}, *space);
@@ -126,6 +128,7 @@ class SpaceTest : public testing::Test {
   std::unique_ptr<swap::Swap> swap;
   RegionTable regions{sys::real_machine()};
   StagingPool staging{sys::real_machine()};
+  object::CleanHashes clean;
   std::optional<Parts> parts;
   std::optional<AddressSpace> space;
   std::unique_ptr<pmap::Pmap> pmap;

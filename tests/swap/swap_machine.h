@@ -15,6 +15,7 @@
 #include <random>
 #include <vector>
 
+#include "object_script.h"
 #include "page/page.h"
 #include "support/fake_machine.h"
 #include "support/seed.h"
@@ -98,6 +99,24 @@ class SwapMachine final : public FakeMachine {
     }
     return std::make_unique<ScriptedFile>(script);
   }
+
+  ObjectScript objects;
+  std::atomic<std::uint64_t> clock_step_ns{0};  // by which the clock goes on whenever it is read
+  Expected<std::unique_ptr<sys::ObjectStore>> open_object_store(
+      const sys::ObjectStoreOptions&) override {
+    if (objects.open_error != 0) {
+      return fail(
+          {.code = Errc::system, .os_errno = objects.open_error, .doing = "open far memory"});
+    }
+    return std::make_unique<ScriptedStore>(objects);
+  }
+  std::uint64_t now_ns() noexcept override {
+    const std::uint64_t step = clock_step_ns.load();
+    return FakeMachine::now_ns() + skipped_ns_.fetch_add(step) + step;
+  }
+
+ private:
+  std::atomic<std::uint64_t> skipped_ns_{0};
 };
 
 // A page's worth of bytes with a buffer that is aligned as callers' pages are.
@@ -134,6 +153,16 @@ inline swap::TierOptions file_tier(std::uint64_t limit = 0,
           .limit_bytes = limit,
           .directory = "here",
           .cluster_bytes = 32 * 1024};
+}
+
+inline swap::TierOptions far_tier(std::uint64_t limit = 0,
+                                  swap::Compression compression = swap::Compression::lz4) {
+  return {.kind = swap::TierKind::rados,
+          .compression = compression,
+          .limit_bytes = limit,
+          .far = {.pool = "pool"},
+          .object_bytes = 64 * 1024,
+          .staging = 3};
 }
 
 class SwapTest : public testing::Test {

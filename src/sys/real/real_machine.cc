@@ -17,9 +17,11 @@
 #include "sys/machine.h"
 #include "sys/real/async_io.h"
 #include "sys/real/cpus.h"
+#include "sys/real/data_file.h"
 #include "sys/real/fault_source.h"
 #include "sys/real/fork_guard.h"
 #include "sys/real/memory_limit.h"
+#include "sys/real/rados_store.h"
 #include "sys/real/real_parking.h"
 #include "sys/real/real_thread.h"
 #include "sys/real/swap_file.h"
@@ -123,8 +125,27 @@ class RealMachine final : public Machine {
     return real::create_real_swap_file(options);
   }
 
+  Expected<std::unique_ptr<DataFile>> open_data_file(const DataFileOptions& options) override {
+    return real::open_real_data_file(options);
+  }
+  int remove_file(const std::string& path) override { return real::remove_real_file(path); }
+
   Expected<std::unique_ptr<AsyncIo>> open_async_io(const AsyncIoOptions& options) override {
     return real::open_real_async_io(options);
+  }
+
+  Expected<std::unique_ptr<ObjectStore>> open_object_store(
+      const ObjectStoreOptions& options) override {
+    return real::open_rados_store(options);
+  }
+  Expected<OpenedFarImage> open_far_image(const ObjectStoreOptions& options) override {
+    return real::open_rados_image(options);
+  }
+  Expected<std::vector<FarImage>> list_far_images(const ObjectStoreOptions& options) override {
+    return real::list_rados_images(options);
+  }
+  Expected<FarImage> remove_far_image(const ObjectStoreOptions& options) override {
+    return real::remove_rados_image(options);
   }
 
   Expected<std::unique_ptr<Thread>> start_thread(const char* name, void (*function)(void*),

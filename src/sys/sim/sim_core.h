@@ -2,10 +2,15 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <memory>
+#include <string>
+#include <unordered_map>
 #include <vector>
 
+#include "sys/object_store.h"
 #include "sys/sim/sim_device_file.h"
+#include "sys/sim/sim_disk.h"
 #include "sys/sim/sim_failures.h"
 #include "sys/sim/sim_memory.h"
 #include "sys/sim/sim_options.h"
@@ -46,6 +51,12 @@ struct SimCore {
   static constexpr int kFirstDescriptor = 1000;  // none that the process has
   std::vector<std::unique_ptr<SimDeviceFile>> devices;
   std::vector<SimAsync*> queues;
+  SimDisk disk;
+  // The store of objects beyond this machine: those of each session, and the images in it.
+  using SimObjects = std::unordered_map<std::uint64_t, std::vector<std::byte>>;
+  std::map<std::string, SimObjects> sessions;
+  std::uint64_t sessions_begun = 0;
+  std::map<std::string, FarImage> images;  // by pool, namespace and name
 };
 
 }  // namespace holdfast::sys

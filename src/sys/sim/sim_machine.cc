@@ -8,6 +8,7 @@
 #include "sys/sim/sim_async.h"
 #include "sys/sim/sim_faults.h"
 #include "sys/sim/sim_file.h"
+#include "sys/sim/sim_object_store.h"
 
 namespace holdfast::sys {
 namespace {
@@ -185,6 +186,54 @@ Expected<std::unique_ptr<SwapFile>> SimMachine::create_swap_file(const SwapFileO
 Expected<std::unique_ptr<AsyncIo>> SimMachine::open_async_io(const AsyncIoOptions&) {
   core_->scheduler.point();
   return std::make_unique<SimAsync>(*core_);
+}
+
+Expected<std::unique_ptr<ObjectStore>> SimMachine::open_object_store(
+    const ObjectStoreOptions& options) {
+  core_->scheduler.point();
+  if (core_->failures.hit(FailureKind::object_open)) {
+    return fail({.code = Errc::timed_out, .os_errno = ETIMEDOUT, .doing = "open far memory"});
+  }
+  if (!options.image.empty() &&
+      core_->images.contains(SimObjectStore::key_of(options, options.image))) {
+    return fail({.code = Errc::invalid_argument, .os_errno = EEXIST, .doing = "publish image"});
+  }
+  return std::make_unique<SimObjectStore>(*core_, options);
+}
+
+Expected<OpenedFarImage> SimMachine::open_far_image(const ObjectStoreOptions& options) {
+  core_->scheduler.point();
+  if (core_->failures.hit(FailureKind::object_open)) {
+    return fail({.code = Errc::timed_out, .os_errno = ETIMEDOUT, .doing = "open far memory"});
+  }
+  const auto found = core_->images.find(SimObjectStore::key_of(options, options.image));
+  if (found == core_->images.end()) {
+    return fail({.code = Errc::not_found, .os_errno = ENOENT, .doing = "open image"});
+  }
+  return OpenedFarImage{.image = found->second,
+                        .store = std::make_unique<SimObjectStore>(*core_, options, &found->second)};
+}
+
+Expected<std::vector<FarImage>> SimMachine::list_far_images(const ObjectStoreOptions& options) {
+  core_->scheduler.point();
+  std::vector<FarImage> all;
+  const std::string prefix = SimObjectStore::key_of(options, "");
+  for (const auto& [key, image] : core_->images) {
+    if (key.starts_with(prefix)) all.push_back(image);
+  }
+  return all;
+}
+
+Expected<FarImage> SimMachine::remove_far_image(const ObjectStoreOptions& options) {
+  core_->scheduler.point();
+  const auto found = core_->images.find(SimObjectStore::key_of(options, options.image));
+  if (found == core_->images.end()) {
+    return fail({.code = Errc::not_found, .os_errno = ENOENT, .doing = "remove image"});
+  }
+  const FarImage image = found->second;
+  core_->images.erase(found);
+  core_->sessions.erase(image.session);
+  return image;
 }
 
 int SimMachine::open_device_file(std::span<const std::byte> content) {

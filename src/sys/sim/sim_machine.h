@@ -74,6 +74,9 @@ class SimMachine final : public Machine {
   void end_stream(int stream);
   [[nodiscard]] std::vector<std::byte> device_bytes(int fd) const;
 
+  // --- files with names, and what crashes make of them ---
+  [[nodiscard]] SimDisk& disk() noexcept { return core_->disk; }
+
   // --- failures and probes ---
   [[nodiscard]] Failures& failures() noexcept { return core_->failures; }
   [[nodiscard]] const SimStats& sim_stats() const noexcept { return core_->stats; }
@@ -107,8 +110,19 @@ class SimMachine final : public Machine {
       const FaultSourceOptions& options, FaultSink& sink) override;
   [[nodiscard]] Expected<std::unique_ptr<SwapFile>> create_swap_file(
       const SwapFileOptions& options) override;
+  [[nodiscard]] Expected<std::unique_ptr<DataFile>> open_data_file(
+      const DataFileOptions& options) override {
+    return core_->disk.open(*core_, options);
+  }
+  int remove_file(const std::string& path) override { return core_->disk.remove(path); }
   [[nodiscard]] Expected<std::unique_ptr<AsyncIo>> open_async_io(
       const AsyncIoOptions& options) override;
+  [[nodiscard]] Expected<std::unique_ptr<ObjectStore>> open_object_store(
+      const ObjectStoreOptions& options) override;
+  [[nodiscard]] Expected<OpenedFarImage> open_far_image(const ObjectStoreOptions& options) override;
+  [[nodiscard]] Expected<std::vector<FarImage>> list_far_images(
+      const ObjectStoreOptions& options) override;
+  [[nodiscard]] Expected<FarImage> remove_far_image(const ObjectStoreOptions& options) override;
   [[nodiscard]] Expected<std::unique_ptr<Thread>> start_thread(const char* name,
                                                                void (*function)(void*),
                                                                void* argument) override;

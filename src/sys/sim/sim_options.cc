@@ -31,10 +31,11 @@ void draw_failures(SimOptions& options, SimRandom& random) noexcept {
 
 const char* name(FailureKind kind) noexcept {
   static constexpr const char* kNames[kFailureKinds] = {
-      "reserve",      "register_range", "open_faults",   "copy_again", "copy_memory",
-      "move_again",   "move_busy",      "protect_again", "remap_out",  "discard",
-      "thread_start", "file_create",    "file_read",     "file_write", "file_full",
-      "file_corrupt", "async_error",    "async_short",   "async_ended"};
+      "reserve",     "register_range", "open_faults", "copy_again",   "copy_memory",  "move_again",
+      "move_busy",   "protect_again",  "remap_out",   "discard",      "thread_start", "file_create",
+      "file_read",   "file_write",     "file_full",   "file_corrupt", "async_error",  "async_short",
+      "async_ended", "file_sync",      "object_open", "object_read",  "object_write", "object_full",
+      "object_late", "object_corrupt", "object_fence"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
@@ -44,6 +45,23 @@ namespace {
 void draw_protection(SimOptions& options, std::uint64_t seed) noexcept {
   SimRandom random(seed * 0x9e3779b97f4a7c15ULL + 11);
   if (random.chance(1, 2)) options.rate(FailureKind::protect_again) = random.pick({1000U, 50'000U});
+}
+
+void draw_objects(SimOptions& options, std::uint64_t seed) noexcept {
+  SimRandom random(seed * 0x9e3779b97f4a7c15ULL + 29);
+  if (random.chance(1, 2)) return;
+  const auto maybe = [&](FailureKind kind, std::uint32_t one_in, std::uint32_t rate) {
+    if (random.chance(1, one_in)) options.rate(kind) = rate;
+  };
+  maybe(FailureKind::object_write, 3, random.pick({10'000U, 300'000U}));
+  maybe(FailureKind::object_full, 4, random.pick({10'000U, 300'000U}));
+  maybe(FailureKind::object_late, 3, random.pick({10'000U, 100'000U}));
+  maybe(FailureKind::object_fence, 8, 20'000U);
+  if (random.chance(1, 2)) return;
+  // What a user may notice.
+  maybe(FailureKind::object_open, 16, 1'000'000U);
+  maybe(FailureKind::object_read, 4, random.pick({1000U, 20'000U}));
+  maybe(FailureKind::object_corrupt, 4, random.pick({1000U, 20'000U}));
 }
 
 }  // namespace
@@ -65,6 +83,7 @@ SimOptions SimOptions::swarm(std::uint64_t seed) noexcept {
   options.io_latency_ns_max = random.pick({0ULL, 10'000ULL, 200'000ULL, 20'000'000ULL});
   draw_failures(options, random);
   draw_protection(options, seed);
+  draw_objects(options, seed);
   return options;
 }
 

@@ -29,9 +29,17 @@ enum class FailureKind : std::uint8_t {
   async_error,     // EIO, one asynchronous request
   async_short,     // fewer bytes than asked, one asynchronous transfer
   async_ended,     // ECANCELED though nobody asked: its submitter's thread has ended, say
+  file_sync,       // EIO; nothing has become durable
+  object_open,     // ETIMEDOUT: no cluster
+  object_read,     // EIO
+  object_write,    // EIO, nothing is written
+  object_full,     // ENOSPC, nothing is written
+  object_late,     // ETIMEDOUT, after all the time there is; a write may have happened
+  object_corrupt,  // bytes that are read with a bit flipped: no error anywhere
+  object_fence,    // ESTALE, from that write on: somebody else has the session's lock
 };
-inline constexpr std::size_t kFailureKinds = 19;
-static_assert(static_cast<std::size_t>(FailureKind::async_ended) + 1 == kFailureKinds);
+inline constexpr std::size_t kFailureKinds = 27;
+static_assert(static_cast<std::size_t>(FailureKind::object_fence) + 1 == kFailureKinds);
 
 [[nodiscard]] const char* name(FailureKind kind) noexcept;
 

@@ -38,6 +38,9 @@ struct SimStats {
   std::uint64_t in_flight_max = 0;  // extents at once
   std::uint64_t io_overlaps = 0;    // a write met another transfer of the same bytes in flight
   std::uint64_t corrupt_reads = 0;  // extents handed over with a bit flipped
+  // --- objects ---
+  std::uint64_t objects_written = 0;
+  std::uint64_t objects_left = 0;  // when their session had ended, and had its lock to the end
 };
 
 }  // namespace holdfast::sys

@@ -1,0 +1,43 @@
+// The files that an engine has mapped, so that a second mapping of one finds the first.
+//
+// Thread-safety: one thread at a time maps or unmaps a file; both wait for I/O.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/mapped_file.h"
+#include "holdfast/file.h"
+
+namespace holdfast::engine {
+
+class PagingEngine;
+
+class FileTable {
+ public:
+  explicit FileTable(sys::Machine& machine) noexcept : machine_(machine) {}
+  FileTable(const FileTable&) = delete;
+  FileTable& operator=(const FileTable&) = delete;
+
+  // See map_file() in holdfast/file.h.
+  Expected<FileMapping> map(PagingEngine& engine, const FileLocation& where,
+                            const FileOptions& options);
+  // One view of the file less; with the last one it is closed. `lose`: even if not all of it can be
+  // written. An error leaves it as it was.
+  Expected<void> unmap(MappedFile& file, bool lose);
+  // How many views the file has.
+  [[nodiscard]] std::uint32_t views_of(const MappedFile& file) noexcept;
+
+ private:
+  Expected<MappedFile*> open(PagingEngine& engine, const FileLocation& where,
+                             const FileOptions& options);
+  Expected<void> recover(sys::DataFile& data, const FileOptions& options);
+  Expected<MappedFile*> share(MappedFile& file, const FileOptions& options);
+  [[nodiscard]] MappedFile* find(const sys::FileIdentity& identity) noexcept;
+
+  sys::Machine& machine_;
+  sync::Turn turn_;
+  std::vector<std::unique_ptr<MappedFile>> files_;  // under the turn
+};
+
+}  // namespace holdfast::engine

@@ -1,0 +1,141 @@
+#include "file/file_source.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace holdfast::file {
+
+namespace {
+
+constexpr std::uint32_t kExtentsMax = 64;
+constexpr const char* kReading = "read a page of a mapped file";
+
+Error read_error(int os_errno, std::uint64_t offset) noexcept {
+  return {.code = Errc::io_error,
+          .os_errno = os_errno,
+          .doing = kReading,
+          .what = "offset in the file",
+          .value = offset,
+          .remedy = "the device fails: look at the kernel's log; a retry may succeed"};
+}
+
+Error beyond_end(std::uint64_t offset, std::uint64_t bytes) noexcept {
+  return {.code = Errc::io_error,
+          .os_errno = EIO,
+          .doing = kReading,
+          .what = "the file was cut short under its mapping; offset",
+          .value = offset,
+          .limit = bytes,
+          .remedy = "make the file as long as it was, or do not read beyond its new end"};
+}
+
+// Adds an extent, or makes the last one longer where it lies right behind that.
+std::uint32_t add_extent(sys::IoRequest* extents, std::uint32_t count,
+                         const sys::IoRequest& next) noexcept {
+  if (count > 0) {
+    sys::IoRequest& last = extents[count - 1];
+    if (last.offset + last.bytes == next.offset && last.data + last.bytes == next.data) {
+      last.bytes += next.bytes;
+      return count;
+    }
+  }
+  extents[count] = next;
+  return count + 1;
+}
+
+}  // namespace
+
+Expected<FileSource*> FileSource::create(sys::Machine& machine, std::unique_ptr<sys::DataFile> data,
+                                         std::uint64_t bytes, Changes changes) {
+  Address room = 0;
+  if (changes == Changes::written) {
+    room = TRY(machine.reserve(kRoomPages * kPageSize, kPageSize, sys::Purpose::table));
+  }
+  auto* const source = new FileSource(machine, std::move(data), bytes, changes);
+  source->room_ = room;
+  return source;
+}
+
+FileSource::~FileSource() {
+  if (room_ != 0) machine_.release(room_, kRoomPages * kPageSize);
+}
+
+bool FileSource::read(std::uint64_t first, std::uint32_t pages, std::byte* const* to,
+                      Error& error) noexcept {
+  std::uint64_t there = 0;
+  if (const int refused = data_->size(there); refused != 0) {
+    error = read_error(refused, first << kPageShift);
+    return false;
+  }
+  const std::uint64_t ours = bytes();
+  sys::IoRequest extents[kExtentsMax];
+  std::uint32_t count = 0;
+  for (std::uint32_t i = 0; i < pages; ++i) {
+    const std::uint64_t offset = (first + i) << kPageShift;
+    const std::uint64_t wanted =
+        offset < ours ? std::min<std::uint64_t>(kPageSize, ours - offset) : 0;
+    if (wanted > 0 && offset >= there) {
+      error = beyond_end(offset, there);
+      return false;
+    }
+    const std::uint64_t got = wanted == 0 ? 0 : std::min(wanted, there - offset);
+    if (got < kPageSize) std::memset(to[i] + got, 0, kPageSize - got);
+    if (got == 0) continue;
+    if (count == kExtentsMax) {
+      if (!read_extents(std::span(extents, count), error)) return false;
+      count = 0;
+    }
+    count = add_extent(extents, count, {.data = to[i], .bytes = got, .offset = offset});
+  }
+  return read_extents(std::span(extents, count), error);
+}
+
+bool FileSource::read_extents(std::span<sys::IoRequest> requests, Error& error) noexcept {
+  if (requests.empty()) return true;
+  data_->read(requests);
+  for (const sys::IoRequest& request : requests) {
+    if (request.error == 0) continue;
+    std::uint64_t there = 0;  // it may have been cut short just now
+    const bool cut = data_->size(there) == 0 && request.offset + request.bytes > there;
+    error = cut ? beyond_end(request.offset, there) : read_error(request.error, request.offset);
+    return false;
+  }
+  return true;
+}
+
+// Pages in a row are one extent; each page gets the error of the extent that it is in.
+void FileSource::write(std::span<object::PageWrite> pages) noexcept {
+  std::uint64_t there = 0;
+  const int unknown = data_->size(there);
+  const std::uint64_t end = std::min(there, bytes());
+  sys::IoRequest extents[kExtentsMax];
+  for (std::size_t from = 0; from < pages.size();) {
+    std::uint32_t count = 0;
+    std::size_t to = from;
+    for (; to < pages.size() && count < kExtentsMax; ++to) {
+      object::PageWrite& page = pages[to];
+      const std::uint64_t offset = page.index << kPageShift;
+      page.error = unknown != 0 ? unknown : (offset >= end ? EIO : 0);
+      if (page.error != 0) continue;
+      count = add_extent(extents, count,
+                         {.data = const_cast<std::byte*>(page.content),
+                          .bytes = std::min<std::uint64_t>(kPageSize, end - offset),
+                          .offset = offset});
+    }
+    if (count > 0) data_->write(std::span(extents, count));
+    for (std::size_t i = from; i < to; ++i) {
+      object::PageWrite& page = pages[i];
+      const std::uint64_t offset = page.index << kPageShift;
+      for (std::uint32_t e = 0; e < count && page.error == 0; ++e) {
+        const bool inside =
+            offset >= extents[e].offset && offset - extents[e].offset < extents[e].bytes;
+        if (inside) page.error = extents[e].error;
+      }
+      if (page.error != 0) errors_.note(page.error, offset);
+    }
+    from = to;
+  }
+}
+
+}  // namespace holdfast::file

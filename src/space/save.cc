@@ -1,0 +1,293 @@
+// Pages that go back to their source: which have changed, what they hold, and what becomes of them.
+//
+// A page has changed if its content has another hash than its source had; which are looked at at
+// all is told by write protection, as for snapshots: what is looked at is protected, and a store
+// opens it again. Where protection cannot be had everything is looked at every time.
+//
+// One page at a time is locked, or a stretch of neighbours that is protected in one call: the first
+// of them is waited for, the others are tried.
+#include "space/save.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "space/address_space.h"
+#include "space/detach_scratch.h"
+#include "space/page_entry.h"
+
+namespace holdfast::space {
+
+using page::Page;
+
+namespace {
+
+constexpr int kProtectTries = 8;  // EAGAIN: the mapping is changing
+
+std::uint64_t leaf_end_of(std::uint64_t index) noexcept {
+  return (index / kLeafEntries + 1) * kLeafEntries;
+}
+
+// Pages are told by their bits in `open` from here on; before that all of them are open.
+void guard(LeafRecord& leaf) noexcept {
+  if (leaf.guarded.load(std::memory_order_seq_cst) != 0) return;
+  for (auto& word : leaf.open) word.store(~std::uint64_t{0}, std::memory_order_seq_cst);
+  leaf.guarded.store(1, std::memory_order_seq_cst);
+}
+
+}  // namespace
+
+class Saver {
+ public:
+  Saver(Parts& parts, RegionRecord& region, bool all) noexcept
+      : parts_(parts), region_(region), all_(all), staging_(parts.staging) {}
+
+  Expected<void> run(std::uint64_t first, std::uint64_t end, SaveSink& sink,
+                     std::vector<SavedPage>& saved) {
+    for (std::uint64_t at = first; at < end;) {
+      if (region_.leaves[at / kLeafEntries].load(std::memory_order_acquire) == 0) {
+        at = leaf_end_of(at);
+        continue;
+      }
+      if (!is_candidate(at)) {
+        ++at;
+        continue;
+      }
+      if (parts_.pmap->can_protect()) guard(region_.leaf_of(at));
+      at = TRY(take(at, std::min(end, leaf_end_of(at)), saved));
+      if (count_ == kRunMax) TRY_VOID(flush(sink));
+    }
+    return flush(sink);
+  }
+
+  // True if the page is not as the source has it; its entry is not locked. `pinned`: it stays.
+  bool is_changed(std::uint64_t index, bool& pinned) noexcept {
+    if (!is_candidate(index)) return false;
+    Entry& entry = region_.entry(index);
+    (void)entry.lock();
+    const EntryValue value = entry.peek();
+    bool changed = value.kind() != EntryKind::none;
+    if (const std::byte* const content = content_in_memory(index, value)) {
+      changed = !parts_.clean.matches(value.frame(), base::hash_page(content));
+      pinned = changed && parts_.pool.page(value.frame()).pins() != 0;
+    }
+    entry.unlock();
+    return changed;
+  }
+
+ private:
+  // May the page differ from the source's? Looked at without its lock.
+  [[nodiscard]] bool is_candidate(std::uint64_t index) const noexcept {
+    const EntryKind kind = region_.entry(index).peek().kind();
+    if (kind == EntryKind::none) return region_.entry(index).locked();
+    if (kind != EntryKind::resident || all_) return true;
+    return region_.leaf_of(index).is_writable(index % kLeafEntries);
+  }
+
+  // Where the content of a page that stands in a frame can be read; null: it stands in none.
+  [[nodiscard]] const std::byte* content_in_memory(std::uint64_t index,
+                                                   EntryValue value) const noexcept {
+    if (value.kind() == EntryKind::resident) {
+      return parts_.machine.view(region_.address_of(index));
+    }
+    if (value.kind() != EntryKind::cached) return nullptr;
+    const cache::WindowIndex window(parts_.pool.page(value.frame()).pool_window());
+    const auto place = static_cast<std::uint32_t>(index % parts_.window_pages);
+    return parts_.machine.view(parts_.cache->address_of(window, place));
+  }
+
+  // Takes the page, and those behind it that can be protected with it. Returns the next to look at.
+  Expected<std::uint64_t> take(std::uint64_t index, std::uint64_t end,
+                               std::vector<SavedPage>& saved) {
+    Entry& entry = region_.entry(index);
+    if (entry.lock()) parts_.counters.add(Count::faults_waited);
+    const EntryValue value = entry.peek();
+    if (value.kind() != EntryKind::resident) {
+      auto copied = copy(index, value, saved);
+      entry.unlock();
+      if (!copied) return std::unexpected(copied.error());
+      return index + 1;
+    }
+    std::uint64_t to = index + 1;
+    if (is_pinned(value)) {  // whoever pinned it may write to it at any time: it stays open
+      (void)copy(index, value, saved);
+      entry.unlock();
+      return to;
+    }
+    const std::uint64_t most = std::min(end, index + kRunMax - count_);
+    while (to < most && try_lock(to)) ++to;
+    protect(index, to);
+    for (std::uint64_t at = index; at < to; ++at) {
+      (void)copy(at, region_.entry(at).peek(), saved);
+      region_.entry(at).unlock();
+    }
+    return to;
+  }
+
+  [[nodiscard]] bool is_pinned(EntryValue value) const noexcept {
+    return parts_.pool.page(value.frame()).pins() != 0;
+  }
+
+  [[nodiscard]] bool try_lock(std::uint64_t index) noexcept {
+    if (!is_candidate(index) || !region_.entry(index).try_lock()) return false;
+    const EntryValue value = region_.entry(index).peek();
+    if (value.kind() == EntryKind::resident && !is_pinned(value)) return true;
+    region_.entry(index).unlock();
+    return false;
+  }
+
+  // Resident pages, their entries locked. What cannot be protected stays open, and is looked at
+  // again the next time.
+  void protect(std::uint64_t from, std::uint64_t to) noexcept {
+    if (!parts_.pmap->can_protect()) return;
+    LeafRecord& leaf = region_.leaf_of(from);
+    for (int tries = 0; tries < kProtectTries; ++tries) {
+      const int error = parts_.pmap->protect(region_.address_of(from), (to - from) << kPageShift,
+                                             sys::Protection::read_only);
+      if (error == 0) {
+        for (std::uint64_t at = from; at < to; ++at) leaf.set_open(at % kLeafEntries, false);
+        return;
+      }
+      if (error != EAGAIN) return;
+      sync::parking().relax();
+    }
+  }
+
+  // Copies the page, whose entry is locked, if it has changed.
+  Expected<void> copy(std::uint64_t index, EntryValue value, std::vector<SavedPage>& saved) {
+    std::byte* const to = staging_.page(count_);
+    const std::byte* const from = content_in_memory(index, value);
+    if (from != nullptr) {
+      std::memcpy(to, from, kPageSize);
+    } else if (value.kind() == EntryKind::filled) {
+      base::fill_page(to, base::unpack_word(value.packed_word()));
+    } else if (value.kind() == EntryKind::swapped) {
+      swap::LoadItem item{.slot = value.slot(), .page = to, .error = {}};
+      parts_.swap.load(std::span(&item, 1));
+      if (!item.ok) return fail(item.error);
+    } else {
+      return {};
+    }
+    const base::Hash128 hash = base::hash_page(to);
+    if (from != nullptr && parts_.clean.matches(value.frame(), hash)) return {};
+    // From here on the source may change under it: until that is over nobody knows what it has.
+    saved.push_back({.index = index, .hash = hash, .value = value});
+    if (from != nullptr) parts_.clean.clear(value.frame());
+    writes_[count_] = {.index = index, .content = to};
+    hashes_[count_++] = hash;
+    return {};
+  }
+
+  Expected<void> flush(SaveSink& sink) {
+    const std::uint32_t count = std::exchange(count_, 0);
+    if (count == 0) return {};
+    return sink.take(std::span(writes_, count), std::span(hashes_, count));
+  }
+
+  Parts& parts_;
+  RegionRecord& region_;
+  const bool all_;
+  StagingBuffer staging_;
+  object::PageWrite writes_[kRunMax];
+  base::Hash128 hashes_[kRunMax];
+  std::uint32_t count_ = 0;
+};
+
+Expected<void> AddressSpace::save(RegionRecord& region, std::uint64_t first, std::uint64_t end,
+                                  bool all, SaveSink& sink, std::vector<SavedPage>& saved) {
+  if (!region.enter()) return fail({.code = Errc::not_mapped, .doing = "save pages"});
+  const auto result =
+      Saver(parts_, region, all).run(first, std::min(end, region.page_count()), sink, saved);
+  region.leave();
+  return result;
+}
+
+void AddressSpace::mark_saved(RegionRecord& region, std::span<const SavedPage> saved) noexcept {
+  if (!region.enter()) return;
+  for (const SavedPage& each : saved) {
+    Entry& entry = region.entry(each.index);
+    (void)entry.lock();
+    const EntryValue value = entry.peek();
+    switch (value.kind()) {
+      case EntryKind::resident:
+      case EntryKind::cached:  // whatever it holds now: that is what the source has
+        parts_.clean.set(value.frame(), each.hash);
+        break;
+      case EntryKind::swapped:
+        if (!parts_.swap.matches(value.slot(), each.hash)) break;
+        sharing_.put_slot(value.slot());
+        entry.unlock(EntryValue());
+        continue;
+      case EntryKind::filled:
+        if (value != each.value) break;
+        entry.unlock(EntryValue());
+        continue;
+      default:
+        break;
+    }
+    entry.unlock();
+  }
+  region.leave();
+}
+
+Expected<void> AddressSpace::roll_back(RegionRecord& region, bool all) {
+  if (!region.enter()) return fail({.code = Errc::not_mapped, .doing = "roll back"});
+  const auto changes = find_changes(region, all);
+  const Expected<void> result =
+      changes ? drop_changes(region, *changes) : std::unexpected(changes.error());
+  region.leave();
+  return result;
+}
+
+// Every page that has changed, in ascending order.
+Expected<std::vector<std::uint64_t>> AddressSpace::find_changes(RegionRecord& region, bool all) {
+  Saver saver(parts_, region, all);
+  std::vector<std::uint64_t> changes;
+  for (std::uint64_t at = 0; at < region.page_count(); ++at) {
+    if (region.leaves[at / kLeafEntries].load(std::memory_order_acquire) == 0) {
+      at = leaf_end_of(at) - 1;
+      continue;
+    }
+    bool pinned = false;
+    if (!saver.is_changed(at, pinned)) continue;
+    if (pinned) return fail(pinned_change(region, at));
+    changes.push_back(at);
+  }
+  return changes;
+}
+
+Error AddressSpace::pinned_change(const RegionRecord& region, std::uint64_t index) noexcept {
+  return {.code = Errc::busy,
+          .doing = "roll back",
+          .what = "changed page that is pinned, at address",
+          .value = region.address_of(index),
+          .remedy = "unpin it first"};
+}
+
+// Takes the pages from memory and from swap, a run of them at a time.
+Expected<void> AddressSpace::drop_changes(RegionRecord& region,
+                                          const std::vector<std::uint64_t>& changes) {
+  for (std::size_t i = 0; i < changes.size();) {
+    std::size_t to = i + 1;
+    const std::uint64_t end = leaf_end_of(changes[i]);
+    while (to < changes.size() && changes[to] == changes[to - 1] + 1 && changes[to] < end) ++to;
+    StagingBuffer buffer(parts_.staging);
+    auto& scratch = buffer.as<DetachScratch>();
+    const std::uint64_t kept = detach_chunk(region, changes[i], static_cast<std::uint32_t>(to - i),
+                                            Gone::changes, scratch);
+    if (kept != 0) return fail(pinned_change(region, changes[i]));
+    if (scratch.error != 0) {
+      return fail({.code = Errc::system,
+                   .os_errno = scratch.error,
+                   .doing = "roll back",
+                   .what = "address",
+                   .value = region.address_of(changes[i]),
+                   .remedy = "munlock it first"});
+    }
+    i = to;
+  }
+  if (parts_.reclaimer != nullptr) parts_.reclaimer->wake();
+  return {};
+}
+
+}  // namespace holdfast::space

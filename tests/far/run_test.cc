@@ -1,0 +1,264 @@
+// Programs that know nothing of Holdfast, with their memory in a pool, in every weather.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <string>
+
+#include "../run/execution.h"
+#include "holdfast/holdfast.h"
+#include "run/program.h"
+#include "support/ceph_cluster.h"
+#include "sys/sys.h"
+
+namespace holdfast::tests {
+namespace {
+
+constexpr const char* kRight = "every byte was right\n";
+
+// A program under `holdfast run` in a directory of its own; its memory goes to a namespace of the
+// test's own.
+class FarRun : public CephTest {
+ protected:
+  void SetUp() override {
+    CephTest::SetUp();
+    if (testing::Test::IsSkipped()) return;
+    const int refused = run::userfault_refusal();
+    if (refused != 0) {
+      GTEST_SKIP() << "this machine gives no userfaultfd that serves system calls and tells of "
+                      "forks: errno "
+                   << refused;
+    }
+  }
+  void TearDown() override {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+  }
+
+  static std::string bin(const std::string& name) { return HOLDFAST_BIN_DIR "/" + name; }
+  std::string space() const {
+    return testing::UnitTest::GetInstance()->current_test_info()->name();
+  }
+  std::string pool(const std::string& name = "holdfast") const {
+    return name + "/" + space() + "@" + cluster().configuration();
+  }
+  sys::ObjectStoreOptions options() const {
+    return {.pool = "holdfast",
+            .name_space = space(),
+            .configuration = cluster().configuration(),
+            .user = "holdfast"};
+  }
+  std::string stop_file() const { return directory_.path() + "/stop"; }
+
+  // Starts far_bytes with these tiers; returns when it has written all of its memory, or has ended.
+  void start(const std::string& mebibytes, const std::vector<std::string>& tiers,
+             const std::string& wait_seconds = "60") {
+    std::vector<std::string> command{bin("holdfast"), "run",      "--quiet",    "--memory",  "32M",
+                                     "--far-user",    "holdfast", "--far-wait", wait_seconds};
+    for (const std::string& tier : tiers) {
+      command.push_back("--swap");
+      command.push_back(tier);
+    }
+    for (const std::string& each : {std::string("--"), bin("far_bytes"), mebibytes, stop_file()}) {
+      command.push_back(each);
+    }
+    pid_ = run::test::start(command, directory_.path());
+    ASSERT_GT(pid_, 0);
+    while (::access((stop_file() + ".begun").c_str(), F_OK) != 0) {
+      siginfo_t ended{};
+      ::waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOHANG | WNOWAIT);
+      if (ended.si_pid != 0) break;
+      ::sched_yield();
+    }
+  }
+  run::test::Execution await() {
+    return run::test::await(std::exchange(pid_, -1), directory_.path());
+  }
+  // Lets it look at all of its memory, and end.
+  run::test::Execution end() {
+    std::ofstream stop(stop_file());
+    stop.close();
+    return await();
+  }
+  std::string said() const { return run::test::contents(directory_.path() + "/err"); }
+  // The pages that have been written out since; the program is at work.
+  std::vector<sys::FarSession> sessions() const {
+    auto found = sys::list_far_sessions(options());
+    EXPECT_TRUE(found) << found.error().message();
+    return found ? *found : std::vector<sys::FarSession>();
+  }
+  void expect_right(const run::test::Execution& execution) {
+    EXPECT_TRUE(execution.succeeded()) << execution.status << ": " << execution.error;
+    EXPECT_EQ(execution.output, kRight);
+    EXPECT_TRUE(sessions().empty());  // it leaves nothing
+  }
+
+  TempDirectory directory_;
+  pid_t pid_ = -1;
+};
+
+TEST_F(FarRun, a_program_of_four_times_its_memory_is_right_and_leaves_nothing) {
+  start("128", {"ram", "rados:" + pool()});
+  const auto at_work = sessions();
+  ASSERT_EQ(at_work.size(), 1u);
+  EXPECT_TRUE(at_work[0].alive);
+  EXPECT_GT(at_work[0].bytes, 20u << 20);
+  EXPECT_NE(at_work[0].owner.find("holdfast on "), std::string::npos) << at_work[0].owner;
+  expect_right(end());
+}
+
+TEST_F(FarRun, far_memory_alone_will_do) {
+  start("96", {"rados:" + pool()});
+  expect_right(end());
+}
+
+TEST_F(FarRun, osds_die_and_come_back_one_after_another_and_no_byte_is_wrong) {
+  start("128", {"ram", "rados:" + pool()});
+  for (const char* const osd : {"0", "1", "2"}) {
+    ASSERT_EQ(cluster().script(std::string("kill-osd ") + osd), 0) << cluster().said();
+    ASSERT_EQ(cluster().script(std::string("revive-osd ") + osd), 0) << cluster().said();
+    ASSERT_EQ(cluster().script("await-clean"), 0) << cluster().said();
+  }
+  expect_right(end());
+}
+
+TEST_F(FarRun, the_monitor_stands_still_for_a_while_and_no_byte_is_wrong) {
+  start("96", {"ram", "rados:" + pool()});
+  ASSERT_EQ(cluster().script("stop-mon"), 0) << cluster().said();
+  EXPECT_NE(cluster().script("ceph --connect-timeout 5 status"), 0);  // five seconds of it
+  ASSERT_EQ(cluster().script("continue-mon"), 0) << cluster().said();
+  ASSERT_EQ(cluster().script("status"), 0) << cluster().said();
+  expect_right(end());
+}
+
+TEST_F(FarRun, a_cluster_that_stands_still_is_waited_for_and_the_terminal_is_told) {
+  start("96", {"ram", "rados:" + pool()});
+  for (const char* const osd : {"0", "1", "2"}) {
+    ASSERT_EQ(cluster().script(std::string("stop-osd ") + osd), 0) << cluster().said();
+  }
+  while (said().find("waiting for far memory (rados, pool holdfast, object ") ==
+         std::string::npos) {
+    ASSERT_EQ(::kill(pid_, 0), 0) << said();
+    ::sched_yield();
+  }
+  for (const char* const osd : {"0", "1", "2"}) {
+    ASSERT_EQ(cluster().script(std::string("continue-osd ") + osd), 0) << cluster().said();
+  }
+  expect_right(end());
+  EXPECT_EQ(cluster().script("await-clean"), 0) << cluster().said();
+}
+
+TEST_F(FarRun, what_does_not_fit_into_a_full_pool_goes_to_the_next_tier) {
+  ASSERT_EQ(cluster().script("fill"), 0) << cluster().said();
+  start("96", {"ram", "rados:" + pool(), "file:" + directory_.path()});
+  EXPECT_EQ(::access((stop_file() + ".begun").c_str(), F_OK), 0) << said();
+  EXPECT_EQ(cluster().script("unfill"), 0) << cluster().said();
+  expect_right(end());
+}
+
+TEST_F(FarRun, a_pool_that_fills_up_in_the_middle_loses_nothing) {
+  start("96", {"ram", "rados:" + pool(), "file:" + directory_.path()});
+  ASSERT_EQ(cluster().script("fill"), 0) << cluster().said();
+  const auto execution = end();
+  EXPECT_EQ(cluster().script("unfill"), 0) << cluster().said();
+  expect_right(execution);
+}
+
+TEST_F(FarRun, a_page_of_a_deleted_pool_ends_the_program_and_says_which_object) {
+  const std::string caps = "ceph auth caps client.holdfast mon 'allow r' osd 'allow rwx";
+  ASSERT_EQ(cluster().script("ceph osd pool create doomed 4"), 0) << cluster().said();
+  ASSERT_EQ(cluster().script(caps + "'"), 0) << cluster().said();
+  start("96", {"ram", "rados:doomed@" + cluster().configuration()}, "10");
+  ASSERT_EQ(cluster().script("ceph osd pool delete doomed doomed --yes-i-really-really-mean-it"), 0)
+      << cluster().said();
+  const auto execution = await();
+  EXPECT_EQ(cluster().script(caps + " pool=holdfast'"), 0) << cluster().said();
+  EXPECT_TRUE(WIFEXITED(execution.status));
+  EXPECT_EQ(WEXITSTATUS(execution.status), 125);
+  EXPECT_NE(execution.error.find("read from far memory"), std::string::npos) << execution.error;
+  EXPECT_NE(execution.error.find("object"), std::string::npos) << execution.error;
+  EXPECT_NE(execution.error.find("No such file or directory"), std::string::npos)
+      << execution.error;
+  EXPECT_EQ(execution.output, "");
+}
+
+TEST_F(FarRun, a_pool_that_is_not_there_is_wrong_usage_and_nothing_runs) {
+  start("32", {"rados:" + pool("nothing")});
+  const auto execution = await();
+  EXPECT_TRUE(WIFEXITED(execution.status));
+  EXPECT_EQ(WEXITSTATUS(execution.status), 2);
+  EXPECT_NE(execution.error.find("open far memory: not_found: pool"), std::string::npos)
+      << execution.error;
+  EXPECT_NE(::access((stop_file() + ".begun").c_str(), F_OK), 0);
+}
+
+TEST_F(FarRun, the_commands_list_and_remove_what_dead_sessions_left) {
+  const TempDirectory aside;
+  const auto far = [&](const std::string& what) {
+    return run::test::execute(
+        {"/bin/sh", "-c",
+         "'" + bin("holdfast") + "' far " + what + " '" + pool() + "' --user holdfast"},
+        aside.path());
+  };
+  auto listed = far("list");
+  EXPECT_TRUE(listed.succeeded()) << listed.error;
+  EXPECT_EQ(listed.output, "");
+  const pid_t child = ::fork();
+  if (child == 0) {  // a session whose process is killed; its lock is short
+    sys::ObjectStoreOptions short_lease = options();
+    short_lease.lease_ns = 1'000'000'000;
+    auto store = sys::real_machine().open_object_store(short_lease);
+    if (!store) ::_exit(1);
+    ::kill(::getpid(), SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  start("64", {"rados:" + pool()});
+  run::test::Execution removed;
+  do {
+    removed = far("gc");
+    ASSERT_TRUE(removed.succeeded()) << removed.error;
+  } while (removed.output.find("removed ") == std::string::npos);
+  listed = far("list --json");
+  EXPECT_TRUE(listed.succeeded()) << listed.error;
+  EXPECT_NE(listed.output.find("\"alive\":true"), std::string::npos) << listed.output;
+  EXPECT_EQ(listed.output.find("\"alive\":false"), std::string::npos) << listed.output;
+  expect_right(end());
+}
+
+TEST_F(FarRun, an_engine_of_the_library_keeps_its_pages_there) {
+  Options engine_options;
+  engine_options.memory_budget = 16 << 20;
+  engine_options.swap = {{.kind = SwapTier::Kind::rados,
+                          .far = {.pool = "holdfast",
+                                  .name_space = space(),
+                                  .configuration = cluster().configuration(),
+                                  .user = "holdfast"}}};
+  {
+    auto engine = Engine::create(engine_options);
+    ASSERT_TRUE(engine) << engine.error().message();
+    constexpr std::size_t kWords = (std::size_t{48} << 20) / sizeof(std::uint64_t);
+    auto region = (*engine)->map_anonymous(kWords * sizeof(std::uint64_t));
+    ASSERT_TRUE(region) << region.error().message();
+    auto* const words = reinterpret_cast<volatile std::uint64_t*>(region->data());
+    for (std::size_t i = 0; i < kWords; ++i) words[i] = i * 0x9e3779b97f4a7c15ULL;
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < kWords; ++i) wrong += words[i] != i * 0x9e3779b97f4a7c15ULL ? 1 : 0;
+    EXPECT_EQ(wrong, 0u);
+    EXPECT_TRUE((*engine)->check_all());
+    const Stats stats = (*engine)->stats();
+    ASSERT_EQ(stats.tiers.size(), 1u);
+    EXPECT_EQ(stats.tiers[0].kind, "rados");
+    EXPECT_GT(stats.tiers[0].written_bytes, 20u << 20);
+    EXPECT_GT(stats.tiers[0].read_bytes, 20u << 20);
+  }
+  EXPECT_TRUE(sessions().empty());
+}
+
+}  // namespace
+}  // namespace holdfast::tests
