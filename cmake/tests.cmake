@@ -5,9 +5,9 @@
 # soak, ...) links the whole engine. tests/support is what they share, not a test.
 
 # The simulated machine switches stacks by itself, which ThreadSanitizer cannot follow.
-set(HOLDFAST_NOT_UNDER_TSAN sim program)
+set(HOLDFAST_NOT_UNDER_TSAN sim program files)
 # These know nothing of machines, so that they need not wait for the simulated one to compile.
-set(HOLDFAST_WITHOUT_SIM base sync page lru cli bench examples run far)
+set(HOLDFAST_WITHOUT_SIM base sync page lru cli bench examples run far disk)
 
 # What a test folder links of ours, into `result`.
 function(holdfast_test_needs folder result)

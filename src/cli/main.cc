@@ -1,8 +1,8 @@
 // The `holdfast` command. Each flag is defined once, here.
 //
 // Exit status: 0 success, 1 the answer is no (doctor: no engine can run; image: not sound, or not
-// whole; grab: frames were lost or the source failed; far: the pool cannot be reached), 2 wrong
-// usage.
+// whole; grab: frames were lost or the source failed; far: the pool cannot be reached; journal: it
+// cannot be used), 2 wrong usage.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -13,6 +13,7 @@
 #include "cli/grab.h"
 #include "cli/image_command.h"
 #include "cli/image_pool_command.h"
+#include "cli/journal_command.h"
 #include "cli/manual.h"
 #include "cli/run_command.h"
 #include "run/run.h"
@@ -153,6 +154,11 @@ int main(int argc, char** argv) {
       app.add_subcommand("far", "Look after the far memory that programs keep in a pool of Ceph");
   holdfast::cli::declare(*far_app, far_command);
 
+  holdfast::cli::JournalCommand journal;
+  CLI::App* const journal_app =
+      app.add_subcommand("journal", "Say what the journal of a file with commits holds");
+  holdfast::cli::declare(*journal_app, journal);
+
   ManualCommands manual{};
   add_manual_commands(app, manual);
 
@@ -167,6 +173,7 @@ int main(int argc, char** argv) {
   if (*image_pool.list || *image_pool.remove) return holdfast::cli::run(image_pool);
   if (*run_app) return holdfast::cli::run(run_command);
   if (*far_app) return holdfast::cli::run(far_command);
+  if (*journal_app) return holdfast::cli::run(journal);
   if (*manual.man) return print_page(app, manual.page);
   if (*manual.completion) {
     std::fputs(holdfast::cli::bash_completion(app).c_str(), stdout);

@@ -127,8 +127,9 @@ void FileHandle::abandon() noexcept {
   }
   {
     const sync::EngineScope scope;
+    const char* const where = file_.has_commits() ? "left in the journal: " : "lost: ";
     const auto closed = engine_.files().unmap(file_, true);
-    if (!closed) engine_.print(("holdfast: lost: " + closed.error().message()).c_str());
+    if (!closed) engine_.print(("holdfast: " + (where + closed.error().message())).c_str());
   }
   delete this;
 }

@@ -83,8 +83,9 @@ Expected<MappedFile*> FileTable::open(PagingEngine& engine, const FileLocation& 
                                            .cached = options.commits}));
   MappedFile* const known = find(data->identity());
   if (known != nullptr && options.mode != FileMode::private_copy) return share(*known, options);
-  if (known != nullptr && known->mode() == FileMode::shared) {
-    TRY_VOID(known->write_back(0, known->record().page_count(), false));  // what it has is the file
+  if (known != nullptr && known->mode() == FileMode::shared && !known->has_commits()) {
+    // What it has is the file. (With commits the file has what was committed, and gets no more.)
+    TRY_VOID(known->write_back(0, known->record().page_count(), false));
   }
   if (options.commits) TRY_VOID(claim(*data));
   if (known == nullptr && !options.commits) TRY_VOID(recover(*data, options));

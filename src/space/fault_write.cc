@@ -112,6 +112,7 @@ int FaultServer::lift(const WriteRun& run) noexcept {
   const int error =
       parts_.pmap->protect(run.region->address_of(run.begin),
                            std::uint64_t{run.pages()} * kPageSize, sys::Protection::writable);
+  HF_INTERLEAVE();  // a store may have gone on
   for (std::uint64_t index = run.begin; index < run.end; ++index) {
     if (error == 0) note_writable(*run.region, index, true);
     run.entry(index).unlock();

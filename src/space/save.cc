@@ -76,11 +76,14 @@ class Saver {
   }
 
  private:
-  // May the page differ from the source's? Looked at without its lock.
+  // May the page differ from the source's? Looked at without its lock. Whoever opens a page has its
+  // entry locked from before a store can land until it is told that the page is open: under thread
+  // delivery the store goes on before that.
   [[nodiscard]] bool is_candidate(std::uint64_t index) const noexcept {
-    const EntryKind kind = region_.entry(index).peek().kind();
-    if (kind == EntryKind::none) return region_.entry(index).locked();
-    if (kind != EntryKind::resident || all_) return true;
+    EntryValue value;
+    if (!region_.entry(index).unlocked_value(value)) return true;
+    if (value.kind() == EntryKind::none) return false;
+    if (value.kind() != EntryKind::resident || all_) return true;
     return region_.leaf_of(index).is_writable(index % kLeafEntries);
   }
 

@@ -6,8 +6,10 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <vector>
 
 #include "support/run_program.h"
+#include "support/temp_directory.h"
 
 namespace holdfast {
 namespace {
@@ -64,6 +66,20 @@ TEST(Examples, wrong_usage_exits_with_2) {
   EXPECT_EQ(run_program("index", "--copies -1").status, 2);
   EXPECT_EQ(run_program("sort", "--times 0").status, 2);
   EXPECT_EQ(run_program("matrix", "--size 1000").status, 2);
+}
+
+TEST(Examples, a_file_of_four_budgets_is_sorted_in_place_by_several_threads) {
+  const tests::TempDirectory directory;
+  const std::string path = directory.file("numbers");
+  const auto result = run_program("sort_file", path + " --memory 8M --threads 3 --make 32M");
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_NE(result.output.find("sorted, checksum ok"), std::string::npos) << result.output;
+  std::ifstream file(path, std::ios::binary);
+  std::vector<std::uint64_t> numbers((32 << 20) / sizeof(std::uint64_t));
+  file.read(reinterpret_cast<char*>(numbers.data()), 32 << 20);
+  EXPECT_EQ(file.gcount(), 32 << 20);
+  EXPECT_TRUE(std::is_sorted(numbers.begin(), numbers.end())) << "in the file";
+  EXPECT_EQ(run_program("sort_file", directory.file("none")).status, 1);
 }
 
 TEST(Examples, sort_sorts_four_budgets) {

@@ -41,6 +41,25 @@ TEST(FileCommit, NothingReachesTheFileBeforeIt) {
   });
 }
 
+TEST(FileCommit, APrivateMappingShowsTheLastCommitAndBringsNothingToTheFile) {
+  FileWorld world;
+  world.put_file(kPages * kPageSize);
+  world.run([&](Engine& engine) {
+    FileMapping mapping = world.map(engine, {.commits = true});
+    world.set_word(mapping, 8, 1);
+    ASSERT_TRUE(mapping.commit());
+    world.set_word(mapping, 8, 2);
+    world.set_word(mapping, 7 * kPageSize, 3);
+    const FileMapping own = world.map(engine, {.mode = FileMode::private_copy});
+    EXPECT_EQ(world.word(own, 8), 1u);
+    EXPECT_EQ(world.word(own, 7 * kPageSize), FileWorld::mark(7 * kPageSize));
+    EXPECT_EQ(world.disk_word(8), 1u) << "not committed, and in the file";
+    EXPECT_EQ(world.disk_word(7 * kPageSize), FileWorld::mark(7 * kPageSize));
+    ASSERT_TRUE(mapping.rollback());
+    EXPECT_EQ(world.word(mapping, 8), 1u);
+  });
+}
+
 TEST(FileCommit, WritesOnlyWhatChangedSinceTheLast) {
   FileWorld world;
   world.put_file(kPages * kPageSize);

@@ -19,6 +19,7 @@ class Program {
   Program(std::uint64_t seed, bool commits)
       : seed_(seed), commits_(commits), world_(machine_options(seed), 100) {
     world_.put_file((kPages - 1) * kPageSize + kTail);
+    world_.options.delivery = seed % 3 == 0 ? FaultDelivery::thread : FaultDelivery::signal;
   }
 
   void run(int steps) {
