@@ -28,6 +28,7 @@ std::vector<swap::TierOptions> tiers_or_default(const RunOptions& options) {
                      .directory = folder != nullptr && *folder != '\0' ? folder : "/var/tmp"});
   }
   for (std::size_t i = 0; i < tiers.size(); ++i) {
+    tiers[i].encrypted = options.encrypts_files && tiers[i].kind == swap::TierKind::file;
     if (tiers[i].kind == swap::TierKind::rados) size_far_tier(tiers[i], options.memory_bytes);
     if (tiers[i].kind != swap::TierKind::ram) continue;
     if (options.compressed_limit_bytes != 0) {

@@ -51,6 +51,7 @@ struct TierOptions {
   sys::IoBackend io = sys::IoBackend::automatic;
   std::uint32_t block_bytes = 64 * 1024;     // ram: unit of growth; tests use smaller ones
   std::uint32_t cluster_bytes = 256 * 1024;  // file: unit of sequential writing and of reuse
+  bool encrypted = false;                    // file: pages are sealed, as in rados they always are
   sys::ObjectStoreOptions far = {};          // rados: where
   std::uint32_t object_bytes = 4096 * 1024;  // rados: unit of writing and of removal
   std::uint32_t staging = 4;                 // rados: objects in memory, filling or on their way

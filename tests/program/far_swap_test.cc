@@ -61,7 +61,9 @@ class World {
          .object_bytes = random_.pick({16U * 1024, 32U * 1024}),
          .staging = random_.pick({2U, 4U})});
     if (random_.chance(1, 2)) {
-      options.tiers.push_back({.kind = swap::TierKind::file, .cluster_bytes = 32 * 1024});
+      options.tiers.push_back({.kind = swap::TierKind::file,
+                               .cluster_bytes = 32 * 1024,
+                               .encrypted = random_.chance(1, 2)});
     }
     auto swap = swap::Swap::create(machine_, *pool_, options);
     if (!swap) return false;
