@@ -168,7 +168,7 @@ void FarTier::close() noexcept {
     tend(none);
     std::uint32_t removals = 0;
     for (const Removal& removal : removals_) removals += removal.object != base::kNoLink ? 1 : 0;
-    return in_flight_ + removals;
+    return in_flight_ + removals + move_area_.left.load(std::memory_order_acquire);
   };
   for (;;) {
     const std::uint32_t seen = answers_.load(std::memory_order_acquire);

@@ -150,8 +150,12 @@ class World {
     for (std::size_t i = 0; i < count; ++i) {
       items[i] = {.slot = own[first + i].slot, .page = pages[i].bytes};
     }
-    swap_->load(items);
-    for (std::size_t i = 0; i < count; ++i) look_at(items[i], pages[i], own[first + i].seed);
+    const bool here = random.chance(1, 4);
+    swap_->load(items, here ? swap::Reach::here : swap::Reach::anywhere);
+    for (std::size_t i = 0; i < count; ++i) {
+      EXPECT_TRUE(here || !items[i].is_far);
+      if (!items[i].is_far) look_at(items[i], pages[i], own[first + i].seed);
+    }
   }
 
   void expect(const Kept& page) {
