@@ -168,12 +168,15 @@ void FarTier::close() noexcept {
     tend(none);
     std::uint32_t removals = 0;
     for (const Removal& removal : removals_) removals += removal.object != base::kNoLink ? 1 : 0;
-    return in_flight_ + removals + move_area_.left.load(std::memory_order_acquire);
+    return in_flight_ + removals;
   };
   for (;;) {
     const std::uint32_t seen = answers_.load(std::memory_order_acquire);
     if (in_flight() == 0) break;
     sync::parking().wait(answers_, seen, 0);
+  }
+  while (move_area_.left.load(std::memory_order_acquire) != 0) {  // what the mover gave up
+    sync::parking().wait(move_area_.left, 1, 0);
   }
   if (store_->owns_session()) (void)remove_all_stored();
 }
