@@ -97,6 +97,7 @@ function(holdfast_test_folder folder)
   endif()
   if(folder STREQUAL "far")
     holdfast_test_cluster(properties)
+    add_dependencies(${target} run_storm)
   endif()
   gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
                        TEST_PREFIX ${folder}/ PROPERTIES ${properties})

@@ -116,11 +116,20 @@ admin socket =
 END
 }
 
-start_mon() { nice -n 10 ceph-mon --conf "$conf" -i a >>"$folder/start.log" 2>&1 </dev/null; }
+# A daemon outlives whoever starts it, and must not keep what that has open: a lock, or a pipe.
+daemon() (
+  for fd in /proc/"$BASHPID"/fd/*; do
+    fd=${fd##*/}
+    if [ "$fd" -gt 2 ]; then eval "exec $fd>&-"; fi
+  done
+  exec nice -n 10 "$@" >>"$folder/start.log" 2>&1 </dev/null
+)
+
+start_mon() { daemon ceph-mon --conf "$conf" -i a; }
 
 start_osd() {
   mkdir -p "$folder/osd.$1"
-  nice -n 10 ceph-osd --conf "$conf" -i "$1" >>"$folder/start.log" 2>&1 </dev/null
+  daemon ceph-osd --conf "$conf" -i "$1"
 }
 
 make_mon() {

@@ -43,6 +43,9 @@ struct SwapTier {
   // reclaim needs where no tier follows). file, rados: the most bytes there (0: no limit).
   std::uint64_t limit_bytes = 0;
   std::string directory = "/var/tmp";  // file: where the (nameless) swap file is made
+  // file: what goes there is encrypted under a key that stays in this process, as what goes to
+  // rados always is. Costs a pass of AES-256-GCM each way, and 24 bytes a page.
+  bool encrypted = false;
   SwapIo io = SwapIo::automatic;
   FarPool far = {};  // rados: where
 };

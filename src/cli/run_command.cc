@@ -107,6 +107,7 @@ std::expected<run::RunOptions, std::string> options_of(const RunCommand& command
     options.compressed_limit_bytes = *limit;
   }
   options.swap_full_wait_seconds = command.swap_full_wait_seconds;
+  options.encrypts_files = command.encrypt_swap;
   options.shim = command.shim;
   options.report_path = command.report;
   options.record_path = command.record;
@@ -143,6 +144,8 @@ void declare(CLI::App& app, RunCommand& command) {
       ->type_name("SECONDS")
       ->check(CLI::Range(1U, 86400U))
       ->capture_default_str();
+  app.add_flag("--encrypt-swap", command.encrypt_swap,
+               "encrypt what goes to swap files too (AES-256-GCM; the key stays in memory)");
   app.add_option("--far-user", command.far_user, "the user of the pool's cluster (cephx)")
       ->type_name("NAME")
       ->capture_default_str();

@@ -18,6 +18,7 @@ struct RunCommand {
   unsigned swap_full_wait_seconds = 10;
   unsigned far_wait_seconds = 60;
   std::string far_user = "admin";
+  bool encrypt_swap = false;
   std::string shim;
   std::string report;
   std::string record;

@@ -118,8 +118,9 @@ Stats PagingEngine::stats() {
   stats.managed_bytes = space.mapped_bytes;
   stats.metadata_bytes =
       pool_->metadata_bytes() + swap_->metadata_bytes() + cache_->metadata_bytes();
-  // Slots are not charged to the budget: they are stated here.
-  stats.overhead_bytes = staging_->bytes() + kFixedOverhead + swap_->metadata_bytes();
+  // Slots and the buffers of far memory are not charged to the budget: they are stated here.
+  stats.overhead_bytes =
+      staging_->bytes() + kFixedOverhead + swap_->metadata_bytes() + swap_->staging_bytes();
   return stats;
 }
 

@@ -107,6 +107,7 @@ swap::TierOptions tier(const SwapTier& from, bool is_last, const Options& option
   to.compression = codec(from.compression);
   to.limit_bytes = from.limit_bytes;
   to.directory = from.directory;
+  to.encrypted = from.encrypted;
   to.io = backend(from.io);
   if (to.kind == swap::TierKind::rados) plan_far(to, from.far, options.memory_budget);
   to.block_bytes = ram_block_bytes(frames);

@@ -115,7 +115,7 @@ bool Client::waits_for_us() const noexcept {
 
 // Tells the clock whether threads of this address space wait.
 void Client::tell_stall() noexcept {
-  const bool waits = !pending_.empty() || !writes_.empty();
+  const bool waits = !pending_.empty() || !writes_.empty() || !far_faults_.empty();
   if (stalled_ == waits) return;
   stalled_ = waits;
   StallClock& clock = parts_.counters.stall;
@@ -141,6 +141,9 @@ void Client::clear_all() {
   queued_.store(0, std::memory_order_relaxed);
   pending_.clear();
   writes_.clear();
+  far_faults_.clear();
+  for (FarLoads::Load* const load : loads_) parts_.far_loads->end(*load);
+  loads_.clear();
   helper_.disconnect();
   if (leaving_ != nullptr) leaving_->release();
   leaving_ = nullptr;

@@ -35,6 +35,7 @@
 #include "run/counters.h"
 #include "run/entry_table.h"
 #include "run/eviction_buffers.h"
+#include "run/far_loads.h"
 #include "run/helper_link.h"
 #include "run/process_files.h"
 #include "run/registry.h"
@@ -53,6 +54,7 @@ struct Parts {
   Budget& budget;
   swap::Swap& swap;
   EvictionBuffers& buffers;
+  FarLoads* far_loads;  // null: no tier is beyond this machine
   Counters& counters;
   Registry& registry;
   WorkingSets* working_sets;  // null: nothing is recorded or replayed
@@ -128,13 +130,19 @@ class Client {
     bool write;
     bool is_protected;       // it is there, and may not be written to
     std::uint64_t since_ns;  // 0: it has not had to wait
+    // It waits for this one, or is served out of it.
+    FarLoads::Load* load = nullptr;
   };
-  enum class Served : std::uint8_t { done, again };
-  // A page on its way in: where from.
+  // far: when its load has arrived.
+  enum class Served : std::uint8_t { done, again, far };
+  // A page on its way in: where from, and how far it has come.
   struct Source {
+    enum class Has : std::uint8_t { content, failed, far };
     std::uint64_t page;
     Entry entry;
-    std::uint32_t item;
+    std::uint32_t item = 0;    // of items_, while they are loaded
+    bool from_memory = false;  // its image takes memory
+    Has has = Has::content;
   };
   static constexpr std::uint32_t kRunMax = 64;
   static constexpr std::uint32_t kBatchMax = kRunMax + ReplayCursor::kAheadMax;
@@ -185,19 +193,29 @@ class Client {
 
   // --- client_faults.cc ---
   void serve_pending();
+  [[nodiscard]] std::uint32_t wanted_by(const Fault& fault) noexcept;
   void follow(int thread);
-  Served serve(const Fault& fault, std::uint32_t& room);
+  Served serve(Fault& fault, std::uint32_t& room);
   Served bring_fresh(const Fault& fault, std::uint32_t& room);
-  Served bring_content(const Fault& fault, std::uint32_t& room);
+  Served bring_content(Fault& fault, std::uint32_t& room);
   [[nodiscard]] std::uint64_t run_end(std::uint64_t page) const noexcept;
   std::uint32_t gather(std::uint64_t page, std::uint32_t most);
   std::uint32_t gather_ahead(const Fault& fault, std::uint32_t count, std::uint32_t& room);
-  bool load_gathered(std::uint32_t count);
+  void load_gathered(std::uint32_t count);
   Entered enter_gathered(std::uint32_t first, std::uint32_t count);
   std::uint32_t enter_ahead(std::uint32_t first, std::uint32_t end);
   void entered(std::uint64_t page, bool image_takes_memory);
   Served settle_fault(const Fault& fault, int error);
   void fail(const char* why) noexcept { parts_.give_up(parts_.context, why); }
+
+  // --- client_far.cc ---
+  void take_arrived();
+  Served wait_for_far(Fault& fault, std::uint32_t count, std::uint32_t total);
+  [[nodiscard]] FarLoads::Load* begin_load(std::uint32_t count, std::uint32_t total);
+  void leave_load(Fault& fault);
+  [[nodiscard]] const swap::LoadItem* arrived(SlotIndex slot) const noexcept;
+  std::uint32_t gather_arrived(const FarLoads::Load& load, std::uint32_t count,
+                               std::uint32_t& room);
 
   // --- client_mappings.cc ---
   void look_at_mappings();
@@ -297,8 +315,11 @@ class Client {
 
   // The pager thread's own.
   std::deque<Fault> pending_;
-  std::deque<Fault> writes_;  // to protected pages
-  bool stalled_ = false;      // as the stall clock was told
+  std::deque<Fault> writes_;            // to protected pages
+  std::vector<Fault> far_faults_;       // whose loads have not arrived
+  std::vector<FarLoads::Load*> loads_;  // lent: see FarLoads
+  Error why_failed_;                    // the page that was wanted, when it could not be had
+  bool stalled_ = false;                // as the stall clock was told
   StreamTable streams_;
   int helper_cpu_ = -1;
   sys::CpuFollower follower_{sys::CpuFollower::Whose::any_process};

@@ -16,12 +16,12 @@ alignas(kPageSize) constinit const std::array<std::byte, kFreshRunMax * kPageSiz
 }  // namespace
 
 void Client::serve_pending() {
+  take_arrived();
   std::size_t left = pending_.size();
   while (left-- > 0) {
     Fault fault = pending_.front();
     follow(fault.thread);
-    std::uint32_t wanted = streams_.width(fault.page >> kPageShift, kRunMax);
-    std::uint32_t room = parts_.budget.take(wanted);
+    std::uint32_t room = parts_.budget.take(wanted_by(fault));
     const bool is_helpers = unsharing_.load() && fault.thread == helper_thread_.load();
     if (room == 0 && (is_helpers || parts_.stuck.load(std::memory_order_relaxed))) {
       parts_.budget.take_regardless(1);
@@ -46,9 +46,18 @@ void Client::serve_pending() {
       if (!helper_.holds_events()) served = serve(fault, room);
     }
     parts_.budget.give(room);  // what was not used
+    if (served == Served::done) leave_load(fault);
     if (served == Served::again) pending_.push_back(fault);
+    if (served == Served::far) far_faults_.push_back(fault);
   }
   starved_.store(false, std::memory_order_relaxed);
+}
+
+std::uint32_t Client::wanted_by(const Fault& fault) noexcept {
+  const std::uint64_t page = fault.page >> kPageShift;
+  if (fault.load == nullptr) return streams_.width(page, kRunMax);
+  streams_.resume(page);
+  return fault.load->wanted;
 }
 
 // The pager thread and the helper run where the faults are: a wake-up on another CPU costs more
@@ -67,9 +76,9 @@ void Client::follow(int thread) {
 }
 
 // Called under the lock, with room for that many pages; what is used of it is taken off.
-Client::Served Client::serve(const Fault& fault, std::uint32_t& room) {
+Client::Served Client::serve(Fault& fault, std::uint32_t& room) {
   if (!settle_inheritance()) return Served::again;
-  Counters::add(parts_.counters.faults);
+  if (fault.load == nullptr) Counters::add(parts_.counters.faults);
   // The shim asks that the mappings be looked at.
   if (fault.page == beacon_ && managing_ && memory_.pid() != 0) look_at_mappings();
   return table_.get(fault.page >> kPageShift).is_out() ? bring_content(fault, room)
@@ -136,7 +145,7 @@ std::uint32_t Client::gather(std::uint64_t page, std::uint32_t most) {
   while (count < most) {
     const Entry entry = table_.get(page + count);
     if (!entry.is_out()) break;
-    sources_[count] = {.page = page + count, .entry = entry, .item = 0};
+    sources_[count] = {.page = page + count, .entry = entry};
     ++count;
   }
   return count;
@@ -145,6 +154,7 @@ std::uint32_t Client::gather(std::uint64_t page, std::uint32_t most) {
 // Adds what a recording says comes next to the `count` pages that the fault is served with, as far
 // as there is room that nobody waits for: how many are gathered then, and that room.
 std::uint32_t Client::gather_ahead(const Fault& fault, std::uint32_t count, std::uint32_t& room) {
+  if (fault.load != nullptr) return gather_arrived(*fault.load, count, room);
   // What the helper touches is no work of the program's.
   if (fault.thread == helper_.thread()) return count;
   ReplayCursor& replay = working_set_.replay();
@@ -156,29 +166,46 @@ std::uint32_t Client::gather_ahead(const Fault& fault, std::uint32_t count, std:
     const std::uint64_t page = replay.next();
     if (page - sources_[0].page < count) continue;
     const Entry entry = table_.get(page);
-    if (entry.is_out()) sources_[total++] = {.page = page, .entry = entry, .item = 0};
+    if (entry.is_out()) sources_[total++] = {.page = page, .entry = entry};
   }
   return total;
 }
 
-// Puts the contents together in the staging pages. False: a page cannot be had.
-bool Client::load_gathered(std::uint32_t count) {
+// Puts the contents together in the staging pages, and says of each source what it has. Nobody
+// waits here for what is beyond this machine.
+void Client::load_gathered(std::uint32_t count) {
+  constexpr std::uint32_t kNoItem = kBatchMax;
   std::uint32_t items = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
-    const Entry entry = sources_[i].entry;
+    Source& source = sources_[i];
+    const Entry entry = source.entry;
     std::byte* const place = staging_ + i * kPageSize;
+    source.has = Source::Has::content;
+    source.from_memory = false;
+    source.item = kNoItem;
     if (entry.state() == EntryState::filled) {
       base::fill_page(place, base::unpack_word(entry.packed()));
     } else if (entry.state() == EntryState::buffered) {
       std::memcpy(place, parts_.buffers[entry.buffer()].content(entry.place()), kPageSize);
+    } else if (const swap::LoadItem* const item = arrived(entry.slot()); item != nullptr) {
+      if (item->ok) std::memcpy(place, item->page, kPageSize);
+      if (!item->ok) source.has = Source::Has::failed;
+      if (!item->ok && i == 0) why_failed_ = item->error;
     } else {
-      sources_[i].item = items;
+      source.item = items;
       items_[items++] = {.slot = entry.slot(), .page = place};
     }
   }
-  if (items == 0) return true;
-  parts_.swap.load(std::span(items_).first(items));
-  return std::ranges::all_of(std::span(items_).first(items), &swap::LoadItem::ok);
+  if (items == 0) return;
+  parts_.swap.load(std::span(items_).first(items),
+                   parts_.far_loads != nullptr ? swap::Reach::here : swap::Reach::anywhere);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (sources_[i].item == kNoItem) continue;
+    const swap::LoadItem& item = items_[sources_[i].item];
+    sources_[i].from_memory = item.from_memory;
+    if (!item.ok) sources_[i].has = item.is_far ? Source::Has::far : Source::Has::failed;
+    if (!item.ok && i == 0) why_failed_ = item.error;
+  }
 }
 
 // The page is in the program again.
@@ -209,9 +236,7 @@ Entered Client::enter_gathered(std::uint32_t first, std::uint32_t count) {
       memory_.copy(page << kPageShift, staging_ + first * kPageSize, count * kPageSize);
   const auto pages = static_cast<std::uint32_t>(in.bytes >> kPageShift);
   for (std::uint32_t i = 0; i < pages; ++i) {
-    const Source& source = sources_[first + i];
-    entered(source.page,
-            source.entry.state() == EntryState::swapped && items_[source.item].from_memory);
+    entered(sources_[first + i].page, sources_[first + i].from_memory);
   }
   if (pages == 0) return in;
   if (is_unsettled()) settle();
@@ -226,10 +251,17 @@ Entered Client::enter_gathered(std::uint32_t first, std::uint32_t count) {
 std::uint32_t Client::enter_ahead(std::uint32_t first, std::uint32_t end) {
   std::uint32_t all = 0;
   for (std::uint32_t i = first; i < end;) {
+    if (sources_[i].has != Source::Has::content) {
+      ++i;
+      continue;
+    }
     const std::uint64_t page = sources_[i].page;
     const std::uint64_t most = std::min<std::uint64_t>(run_end(page) - page, end - i);
     std::uint32_t count = 1;
-    while (count < most && sources_[i + count].page == page + count) ++count;
+    while (count < most && sources_[i + count].page == page + count &&
+           sources_[i + count].has == Source::Has::content) {
+      ++count;
+    }
     const Entered in = enter_gathered(i, count);
     const auto pages = static_cast<std::uint32_t>(in.bytes >> kPageShift);
     all += pages;
@@ -243,22 +275,24 @@ std::uint32_t Client::enter_ahead(std::uint32_t first, std::uint32_t end) {
 }
 
 // What comes ahead enters first: the thread, once it runs, would wait for it page by page.
-Client::Served Client::bring_content(const Fault& fault, std::uint32_t& room) {
+Client::Served Client::bring_content(Fault& fault, std::uint32_t& room) {
   const std::uint64_t first = fault.page >> kPageShift;
-  std::uint32_t count = gather(first, room);
+  const std::uint32_t most = gather(first, room);
   std::uint32_t room_ahead = 0;
-  const std::uint32_t total = gather_ahead(fault, count, room_ahead);
-  if (load_gathered(total)) {
-    room_ahead -= enter_ahead(count, total);
-  } else {
-    count = 1;  // the one that is wanted must come; the others may yet
-    if (!load_gathered(count)) {
-      parts_.machine.print_line(("holdfast: " + items_[0].error.message()).c_str());
-      fail("a page cannot be read back from swap");
-      return Served::done;
-    }
-  }
+  const std::uint32_t total = gather_ahead(fault, most, room_ahead);
+  load_gathered(total);
+  room_ahead -= enter_ahead(most, total);
   parts_.budget.give(room_ahead);
+  if (sources_[0].has == Source::Has::far) return wait_for_far(fault, most, total);
+  // The one that is wanted must come, if need be by itself; the others may yet.
+  if (sources_[0].has == Source::Has::failed) load_gathered(1);
+  if (sources_[0].has == Source::Has::failed) {
+    parts_.machine.print_line(("holdfast: " + why_failed_.message()).c_str());
+    fail("a page cannot be read back from swap");
+    return Served::done;
+  }
+  std::uint32_t count = 1;
+  while (count < most && sources_[count].has == Source::Has::content) ++count;
   Entered in = enter_gathered(0, count);
   if (in.error == ENOENT && in.bytes == 0 && count > 1) {
     in = enter_gathered(0, 1);  // the run left its mapping

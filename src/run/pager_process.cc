@@ -40,6 +40,16 @@ std::uint64_t keep_images_below(const std::vector<swap::TierOptions>& tiers, std
   return most / 4 * 3;
 }
 
+// A pool that does not answer takes nothing either: it is waited for as long as with a page of it.
+std::uint64_t swap_full_wait_ns(const std::vector<swap::TierOptions>& tiers,
+                                const RunOptions& options) {
+  std::uint64_t wait = options.swap_full_wait_seconds * 1'000'000'000;
+  for (const swap::TierOptions& tier : tiers) {
+    if (tier.kind == swap::TierKind::rados) wait = std::max(wait, tier.far.wait_ns);
+  }
+  return wait;
+}
+
 }  // namespace
 
 PagerProcess::PagerProcess(const RunOptions& options, SharedOutcome& outcome, int guardian,
@@ -52,6 +62,22 @@ PagerProcess::PagerProcess(const RunOptions& options, SharedOutcome& outcome, in
 
 PagerProcess::~PagerProcess() = default;
 
+// Where pages go beyond this machine: what waits for them, and room for all that is on its way, out
+// of the budget.
+Expected<void> PagerProcess::prepare_far_memory(const std::vector<swap::TierOptions>& tiers) {
+  const auto far = std::ranges::find(tiers, swap::TierKind::rados, &swap::TierOptions::kind);
+  if (far == tiers.end()) return {};
+  far_loads_ = TRY(FarLoads::create(machine_, *swap_, far->reads));
+  const std::uint64_t pages = swap_->staging_bytes() / kPageSize + FarLoads::pages_of(far->reads);
+  if (budget_->charge_buffer(static_cast<std::uint32_t>(pages))) return {};
+  return fail({.code = Errc::invalid_argument,
+               .doing = "run",
+               .what = "--memory has no room for what is on its way to and from far memory: bytes",
+               .value = pages * kPageSize,
+               .limit = options_.memory_bytes,
+               .remedy = "give more memory, or fewer tiers"});
+}
+
 Expected<void> PagerProcess::build() {
   budget_ = TRY(Budget::create(machine_, options_.memory_bytes));
   swap::SwapOptions swap{.tiers = tiers_or_default(options_), .slots_max = kSlotsMax};
@@ -59,6 +85,7 @@ Expected<void> PagerProcess::build() {
   const std::uint32_t buffers = buffer_count(budget_->total_pages());
   buffers_ = TRY(EvictionBuffers::create(machine_, buffers));
   HF_CHECK(budget_->charge_buffer(buffers * kWindowPages));
+  TRY_VOID(prepare_far_memory(swap.tiers));
   if (!options_.record_path.empty() || !replayed_.spaces.empty()) {
     working_sets_.emplace(!options_.record_path.empty(), std::move(replayed_));
   }
@@ -66,13 +93,14 @@ Expected<void> PagerProcess::build() {
                          .budget = *budget_,
                          .swap = *swap_,
                          .buffers = *buffers_,
+                         .far_loads = far_loads_.get(),
                          .counters = counters_,
                          .registry = registry_,
                          .working_sets = working_sets_ ? &*working_sets_ : nullptr,
                          .give_up = &PagerProcess::give_up,
                          .context = this,
                          .keep_images_below = keep_images_below(swap.tiers, options_.memory_bytes),
-                         .swap_full_wait_ns = options_.swap_full_wait_seconds * 1'000'000'000});
+                         .swap_full_wait_ns = swap_full_wait_ns(swap.tiers, options_)});
   evictor_.emplace(*parts_, registry_);
   registrar_.emplace(*parts_, registry_);
   balancer_.emplace(*parts_, registry_);

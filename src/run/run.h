@@ -30,12 +30,15 @@ struct RunOptions {
   std::uint64_t memory_bytes = 0;            // of the tree, compressed pages included
   std::vector<swap::TierOptions> tiers;      // in order; empty: compressed RAM, then a file
   std::uint64_t compressed_limit_bytes = 0;  // most for compressed pages; 0: half of the memory
+  // How long programs are held when no tier has room; where a tier is far, at least as long as a
+  // page of it is waited for.
   std::uint64_t swap_full_wait_seconds = 10;
-  std::string shim;                  // path of libholdfast_run.so; empty: beside this program
-  std::string report_path;           // a report goes here: a page (.html), or JSON; empty: none
-  std::string record_path;           // what comes back in is recorded here; empty: nowhere
-  std::string replay_path;           // a recording by which pages are brought in ahead; empty: none
-  bool quiet = false;                // no status line and no summary
+  bool encrypts_files = false;  // what goes to swap files is encrypted, as in rados it always is
+  std::string shim;             // path of libholdfast_run.so; empty: beside this program
+  std::string report_path;      // a report goes here: a page (.html), or JSON; empty: none
+  std::string record_path;      // what comes back in is recorded here; empty: nowhere
+  std::string replay_path;      // a recording by which pages are brought in ahead; empty: none
+  bool quiet = false;           // no status line and no summary
   std::vector<std::string> command;  // program and arguments
 };
 

@@ -23,6 +23,13 @@ class StreamTable {
     *last_ = {.next = page + 1, .width = 1, .age = ++clock_};
     return 1;
   }
+  // A fault that width() was asked for before is to be served now: reached() will be about it.
+  void resume(std::uint64_t page) noexcept {
+    last_ = nullptr;
+    for (Stream& stream : streams_) {
+      if (stream.next == page || stream.next == page + 1) last_ = &stream;
+    }
+  }
   // The run that the last width() was for reached this far: there it goes on.
   void reached(std::uint64_t next) noexcept {
     if (last_ != nullptr) last_->next = next;

@@ -175,6 +175,9 @@ void FarTier::close() noexcept {
     if (in_flight() == 0) break;
     sync::parking().wait(answers_, seen, 0);
   }
+  while (move_area_.left.load(std::memory_order_acquire) != 0) {  // what the mover gave up
+    sync::parking().wait(move_area_.left, 1, 0);
+  }
   if (store_->owns_session()) (void)remove_all_stored();
 }
 

@@ -21,6 +21,7 @@ bool FarTier::is_crowded() const noexcept {
 // Compaction is worth its traffic when what is stored is half dead, or when room runs out and an
 // eighth of it is dead. What could not be written goes to the next tier.
 bool FarTier::wants(Reason reason) noexcept {
+  if (move_area_.left.load(std::memory_order_acquire) != 0) return false;  // see fetch_whole()
   if (reason == Reason::write_back) {
     return failed_.load(std::memory_order_relaxed) != 0 &&
            last_error_.load(std::memory_order_relaxed) != ETIMEDOUT;
@@ -86,46 +87,51 @@ void FarTier::visit(std::uint32_t unit, ImageVisitor& visitor) noexcept {
     (void)walk(unit, buffers_[buffer - 1].data, buffers_[buffer - 1].entries, visitor);
     return;
   }
-  const bool whole = fetch_whole(unit, move_bytes_, move_entries_) &&
-                     walk(unit, move_bytes_, move_entries_, visitor);
+  const Fetched fetched = fetch_whole(unit);
+  if (fetched == Fetched::not_yet) return;
+  const bool whole = fetched == Fetched::whole && walk(unit, move_bytes_, move_entries_, visitor);
   const Guard guard(mutex_);
   o.damaged = !whole;
 }
 
-// Reads a stored object and its directory. False: it cannot be had, or is not what was written.
-bool FarTier::fetch_whole(std::uint32_t unit, std::byte* bytes, SegmentEntry* entries) noexcept {
+// Reads a stored object and its directory. damaged: it cannot be had, or is not what was written.
+// not_yet: the mover makes room for others and may not wait for long; nothing is moved until the
+// answer has come, which nobody will look at.
+FarTier::Fetched FarTier::fetch_whole(std::uint32_t unit) noexcept {
   sync::check_may_wait();
   const Object& o = objects_[unit];
-  const std::uint32_t lease = read_pool_.take();
-  ReadArea& area = read_areas_[lease];
+  ReadArea& area = move_area_;
   area.left.store(1, std::memory_order_release);
   area.requests[0] = {.action = sys::ObjectAction::read,
                       .object = o.number,
                       .offset = 0,
-                      .data = bytes,
+                      .data = move_bytes_,
                       .bytes = object_size(o),
                       .done = &FarTier::read_answered,
                       .context = &area};
   store_->submit(area.requests[0]);
-  await(area);
-  const int error = area.requests[0].error;
-  read_pool_.give(lease);
+  const std::uint64_t begun = machine_.now_ns();
+  while (area.left.load(std::memory_order_acquire) != 0) {
+    if (machine_.now_ns() - begun >= kPatience) return Fetched::not_yet;
+    sync::parking().wait(area.left, 1, kPatience);
+  }
   const auto size = static_cast<std::uint32_t>(o.count * sizeof(SegmentEntry));
-  if (error == 0) counters_.read.fetch_add(object_size(o), std::memory_order_relaxed);
-  if (error == 0 && sealer_->open(directory_place(o), bytes + o.fill, size,
-                                  reinterpret_cast<std::byte*>(entries))) {
-    return true;
+  if (area.requests[0].error == 0) {
+    counters_.read.fetch_add(object_size(o), std::memory_order_relaxed);
+    if (sealer_->open(directory_place(o), move_bytes_ + o.fill, size,
+                      reinterpret_cast<std::byte*>(move_entries_))) {
+      return Fetched::whole;
+    }
   }
   counters_.read_errors.fetch_add(1, std::memory_order_relaxed);
-  return false;
+  return Fetched::damaged;
 }
 
 // False: an image in it is not what was written.
 bool FarTier::walk(std::uint32_t unit, const std::byte* bytes, const SegmentEntry* entries,
                    ImageVisitor& visitor) noexcept {
   const Object& o = objects_[unit];
-  const std::uint32_t lease = read_pool_.take();
-  std::byte* const page = read_areas_[lease].page;
+  std::byte* const page = move_area_.page;
   bool whole = true;
   for (std::uint32_t i = 0; i < o.count; ++i) {
     const SegmentEntry entry = entries[i];
@@ -137,7 +143,6 @@ bool FarTier::walk(std::uint32_t unit, const std::byte* bytes, const SegmentEntr
     const std::uint64_t place = std::uint64_t{unit} * object_units_ + entry.unit;
     if (genuine && !visitor.visit(SlotIndex(entry.slot), place, page)) break;
   }
-  read_pool_.give(lease);
   return whole;
 }
 

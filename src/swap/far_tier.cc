@@ -35,7 +35,7 @@ FarTier::FarTier(sys::Machine& machine, const TierOptions& options, unsigned ind
     : machine_(machine),
       options_(options),
       index_(index),
-      read_pool_(machine.cpu_count() * 2 + 4) {}
+      read_pool_(options.reads != 0 ? options.reads : machine.cpu_count() * 2 + 4) {}
 
 FarTier::~FarTier() {
   if (store_ != nullptr) close();
@@ -88,17 +88,13 @@ Expected<void> FarTier::prepare(std::uint64_t slots_max) {
   return {};
 }
 
-std::uint64_t FarTier::staging_bytes(const TierOptions& options, std::uint32_t cpus) noexcept {
-  const std::uint64_t entries =
-      round_up(images_max_of(options.object_bytes) * sizeof(SegmentEntry), kPageSize);
-  // One buffer more: the mover's.
-  return (options.staging + 1) * (options.object_bytes + entries) +
-         (cpus * 2 + 4) * (kReadBytes + kPageSize);
-}
-
 Expected<void> FarTier::prepare_staging() {
   read_bytes_ = kReadBytes;
-  const std::uint64_t bytes = staging_bytes(options_, machine_.cpu_count());
+  const std::uint64_t entries = images_max_ * sizeof(SegmentEntry);
+  // One buffer and one page more: the mover's.
+  const std::uint64_t bytes =
+      (options_.staging + 1) * (options_.object_bytes + round_up(entries, kPageSize)) +
+      read_pool_.count() * (kReadBytes + kPageSize) + kPageSize;
   staging_ = TRY(machine_.reserve(bytes, kPageSize, sys::Purpose::table));
   staging_size_ = bytes;
   std::byte* memory = machine_.view(staging_);
@@ -107,7 +103,6 @@ Expected<void> FarTier::prepare_staging() {
     memory += round_up(size, kPageSize);
     return here;
   };
-  const std::uint64_t entries = images_max_ * sizeof(SegmentEntry);
   buffers_ = std::make_unique<Buffer[]>(options_.staging);
   for (std::uint32_t i = 0; i < options_.staging; ++i) {
     buffers_[i].tier = this;
@@ -116,6 +111,7 @@ Expected<void> FarTier::prepare_staging() {
   }
   move_bytes_ = take(options_.object_bytes);
   move_entries_ = reinterpret_cast<SegmentEntry*>(take(entries));
+  move_area_.page = take(kPageSize);
   read_areas_ = std::make_unique<ReadArea[]>(read_pool_.count());
   for (std::uint32_t i = 0; i < read_pool_.count(); ++i) {
     read_areas_[i].buffer = take(read_bytes_);
@@ -167,6 +163,7 @@ Verdict FarTier::add(std::uint32_t&, const Image& image, const WriteTerms& terms
     if (room == Room::granted) break;
     if (room == Room::refused) {
       counters_.refused.fetch_add(1, std::memory_order_relaxed);
+      if (error.os_errno == ESTALE) tell_of_loss();
       return Verdict::refused;
     }
     sync::check_may_wait();
@@ -179,6 +176,17 @@ Verdict FarTier::add(std::uint32_t&, const Image& image, const WriteTerms& terms
   (terms.compacting ? counters_.moved : counters_.stores).fetch_add(1, std::memory_order_relaxed);
   place = std::uint64_t{spot.object} * object_units_ + spot.offset / kPlaceUnit;
   return Verdict::stored;
+}
+
+// Once: for its pages there will be room elsewhere, or there will not.
+void FarTier::tell_of_loss() noexcept {
+  if (told_of_loss_.exchange(true, std::memory_order_relaxed)) return;
+  char line[200];
+  base::Text(line, sizeof line)
+      .add("holdfast: somebody else has taken the lock of this session (")
+      .add(store_->description())
+      .add("): nothing more is written there, what is there is still read");
+  machine_.print_line(line);
 }
 
 FarTier::Room FarTier::reserve(const Image& image, const WriteTerms& terms, Spot& spot,

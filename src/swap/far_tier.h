@@ -75,9 +75,7 @@ class FarTier final : public Tier {
   bool check_image(SlotIndex slot, Location location) noexcept override;
   bool end_check() noexcept override;
 
-  // What one engine's buffers and read areas take at most, bytes.
-  [[nodiscard]] static std::uint64_t staging_bytes(const TierOptions& options,
-                                                   std::uint32_t cpus) noexcept;
+  std::uint64_t staging_bytes() const noexcept override { return staging_size_; }
 
  private:
   using Mutex = sync::Mutex<sync::Rank::tier>;
@@ -169,6 +167,7 @@ class FarTier final : public Tier {
   [[nodiscard]] std::uint32_t free_object() noexcept HF_REQUIRES(mutex_);
   void take_spot(const Image& image, Spot& spot) noexcept HF_REQUIRES(mutex_);
   [[nodiscard]] Error refusal(int error) const noexcept;
+  void tell_of_loss() noexcept;
   void fill(const Spot& spot, const Image& image) noexcept;
   void drop_filler(std::uint32_t buffer) noexcept;
   void seal_up(std::uint32_t buffer) noexcept;
@@ -207,8 +206,8 @@ class FarTier final : public Tier {
   void let_go(std::uint32_t buffer) noexcept;
 
   // far_compaction.cc
-  [[nodiscard]] bool fetch_whole(std::uint32_t unit, std::byte* bytes,
-                                 SegmentEntry* entries) noexcept;
+  enum class Fetched : std::uint8_t { whole, damaged, not_yet };
+  [[nodiscard]] Fetched fetch_whole(std::uint32_t unit) noexcept;
   [[nodiscard]] bool walk(std::uint32_t unit, const std::byte* bytes, const SegmentEntry* entries,
                           ImageVisitor& visitor) noexcept;
   [[nodiscard]] std::uint32_t choose_failed(std::span<std::uint32_t> units) noexcept;
@@ -247,8 +246,11 @@ class FarTier final : public Tier {
   std::unique_ptr<Sealer> sealer_;
   std::unique_ptr<Buffer[]> buffers_;
   std::unique_ptr<ReadArea[]> read_areas_;
-  std::byte* move_bytes_ = nullptr;  // the mover's own: a whole object, and its directory
+  // The mover's own: a whole object, its directory, an image in plain. Only the request is shared
+  // with the store, which may still have it when the mover has lost patience.
+  std::byte* move_bytes_ = nullptr;
   SegmentEntry* move_entries_ = nullptr;
+  ReadArea move_area_;
   std::unique_ptr<sys::ObjectStore> store_;
   // --- by the mutex ---
   Mutex mutex_;
@@ -272,6 +274,7 @@ class FarTier final : public Tier {
   std::atomic<std::uint64_t> held_{0};    // bytes in the store, or on their way
   std::atomic<std::uint64_t> live_units_{0};
   std::atomic<std::uint64_t> told_at_{0};  // ns: when the terminal was last told of waiting
+  std::atomic<bool> told_of_loss_{false};
   sync::LeasePool read_pool_;
   Counters counters_;
   // --- the mover's own ---

@@ -57,8 +57,8 @@ void FileTier::keep_sparsest(std::span<std::uint32_t> units, std::uint32_t& foun
 
 void FileTier::visit(std::uint32_t unit, ImageVisitor& visitor) noexcept {
   const std::uint32_t lease = read_pool_.take();
-  std::byte* buffer = read_areas_[lease].buffer;
-  sys::IoRequest request{.data = buffer,
+  const ReadArea& area = read_areas_[lease];
+  sys::IoRequest request{.data = area.buffer,
                          .bytes = clusters_.at(unit).fill,
                          .offset = std::uint64_t{unit} * options_.cluster_bytes};
   if (request.bytes != 0) file_->read({&request, 1});
@@ -67,34 +67,56 @@ void FileTier::visit(std::uint32_t unit, ImageVisitor& visitor) noexcept {
     clusters_.at(unit).damaged = true;
   } else {
     counters_.read.fetch_add(request.bytes, std::memory_order_relaxed);
-    clusters_.at(unit).damaged = !walk(unit, buffer, visitor);
+    clusters_.at(unit).damaged = !walk(unit, area, visitor);
   }
   read_pool_.give(lease);
 }
 
-// False: the directories do not make sense, so the cluster cannot be emptied by moving its images.
-bool FileTier::walk(std::uint32_t unit, const std::byte* bytes, ImageVisitor& visitor) noexcept {
+// False: the directories do not make sense, or images are not what was written, so the cluster
+// cannot be emptied by moving its images.
+bool FileTier::walk(std::uint32_t unit, const ReadArea& area, ImageVisitor& visitor) noexcept {
   const Cluster& cluster = clusters_.at(unit);
+  bool whole = true;
   for (std::uint32_t at = 0; at < cluster.fill;) {
     SegmentHeader header;
-    std::memcpy(&header, bytes + at, sizeof header);
+    std::memcpy(&header, area.buffer + at, sizeof header);
     const std::uint64_t directory =
         sizeof header + std::uint64_t{header.count} * sizeof(SegmentEntry);
     if (header.magic != SegmentHeader::kMagic || header.generation != cluster.generation ||
         header.bytes == 0 || header.bytes > cluster.fill - at || directory > header.bytes) {
       return false;
     }
-    for (std::uint32_t i = 0; i < header.count; ++i) {
-      SegmentEntry entry;
-      std::memcpy(&entry, bytes + at + sizeof header + i * sizeof entry, sizeof entry);
-      const std::uint32_t offset = std::uint32_t{entry.unit} * kPlaceUnit;
-      if (offset + std::uint64_t{entry.length()} > header.bytes) return false;
-      const std::uint64_t place = std::uint64_t{unit} * cluster_units_ + (at + offset) / kPlaceUnit;
-      if (!visitor.visit(SlotIndex(entry.slot), place, bytes + at + offset)) return true;
-    }
+    bool stopped = false;
+    const std::uint64_t place = std::uint64_t{unit} * cluster_units_ + at / kPlaceUnit;
+    whole = walk_segment(header, place, area.buffer + at, area, visitor, stopped) && whole;
+    if (stopped) break;
     at += header.bytes;
   }
-  return true;
+  return whole;
+}
+
+bool FileTier::walk_segment(const SegmentHeader& header, std::uint64_t place,
+                            const std::byte* bytes, const ReadArea& area, ImageVisitor& visitor,
+                            bool& stopped) noexcept {
+  bool whole = true;
+  for (std::uint32_t i = 0; i < header.count && !stopped; ++i) {
+    SegmentEntry entry;
+    std::memcpy(&entry, bytes + sizeof header + i * sizeof entry, sizeof entry);
+    const std::uint32_t offset = std::uint32_t{entry.unit} * kPlaceUnit;
+    if (entry.length() > kPageSize ||
+        offset + std::uint64_t{room_for(entry.length())} > header.bytes) {
+      return false;
+    }
+    const std::byte* image = bytes + offset;
+    if (sealer_ != nullptr) {
+      const bool genuine = open(entry, image, area.page);
+      whole = whole && genuine;
+      if (!genuine) continue;
+      image = area.page;
+    }
+    stopped = !visitor.visit(SlotIndex(entry.slot), place + entry.unit, image);
+  }
+  return whole;
 }
 
 void FileTier::restore(std::uint32_t unit) noexcept { clusters_.restore(unit); }
@@ -143,7 +165,8 @@ bool FileTier::check_image(SlotIndex slot, Location location) noexcept {
     return report(machine_, "slot lies outside the file", slot.value, location.place());
   }
   Cluster& c = clusters_.at(cluster);
-  const std::uint64_t end = (location.place() % cluster_units_) * kPlaceUnit + location.length();
+  const std::uint64_t end =
+      (location.place() % cluster_units_) * kPlaceUnit + room_for(location.length());
   if (end > c.fill)
     return report(machine_, "slot lies behind its cluster's content", slot.value, end);
   ++c.checked;
@@ -153,6 +176,9 @@ bool FileTier::check_image(SlotIndex slot, Location location) noexcept {
 bool FileTier::end_check() noexcept {
   if (!writer_pool_.idle() || !read_pool_.idle()) {
     return report(machine_, "staging areas are still lent", 0, 0);
+  }
+  if (sealer_ != nullptr && !sealer_->idle()) {
+    return report(machine_, "cipher states are still lent", 0, 0);
   }
   std::uint64_t pages = 0;
   for (std::uint32_t i = 0; i < clusters_.touched(); ++i) {

@@ -18,7 +18,7 @@ void FileTier::free(Location location, Freeing freeing) noexcept {
   counters_.pages.fetch_sub(1, std::memory_order_relaxed);
   counters_.image_bytes.fetch_sub(location.length(), std::memory_order_relaxed);
   if (freeing == Freeing::image) counters_.frees.fetch_add(1, std::memory_order_relaxed);
-  clusters_.drop(cluster, 1, units_of(location.length()));
+  clusters_.drop(cluster, 1, units_of(room_for(location.length())));
 }
 
 void FileTier::count_loads(std::uint64_t count) noexcept {
@@ -50,7 +50,7 @@ FileTier::Extent FileTier::extent_of(Location location, std::uint32_t i) const n
   const std::uint64_t block = file_->block_bytes();
   const std::uint64_t at = location.place() * kPlaceUnit;
   return {.begin = at / block * block,
-          .end = round_up(at + location.length(), block),
+          .end = round_up(at + room_for(location.length()), block),
           .first = i,
           .count = 1};
 }
@@ -87,8 +87,8 @@ void FileTier::prepare_requests(std::span<const ReadItem> items, ReadArea& area,
     const ReadItem& first = items[extent.first];
     const std::uint64_t bytes = extent.end - extent.begin;
     // A raw page by itself needs no stop on the way.
-    const bool direct =
-        extent.count == 1 && bytes == kPageSize && first.location.encoding() == Encoding::raw;
+    const bool direct = sealer_ == nullptr && extent.count == 1 && bytes == kPageSize &&
+                        first.location.encoding() == Encoding::raw;
     area.requests[e] = {.data = direct ? first.item->page : area.buffer + used,
                         .bytes = bytes,
                         .offset = extent.begin};
@@ -101,8 +101,27 @@ void FileTier::deliver(std::span<const ReadItem> items, const ReadArea& area, st
                        ReadSink& sink) noexcept {
   const Extent& x = area.extents[extent];
   for (const ReadItem& item : items.subspan(x.first, x.count)) {
-    sink.arrived(item, area.requests[extent].data + (item.location.place() * kPlaceUnit - x.begin));
+    hand_over(item, area.requests[extent].data + (item.location.place() * kPlaceUnit - x.begin),
+              area, sink);
   }
+}
+
+void FileTier::hand_over(const ReadItem& item, const std::byte* image, const ReadArea& area,
+                         ReadSink& sink) noexcept {
+  if (sealer_ == nullptr) return sink.arrived(item, image);
+  const bool raw = item.location.encoding() == Encoding::raw;
+  std::byte* const plain = raw ? item.item->page : area.page;
+  const SegmentEntry entry{
+      .slot = item.item->slot.value,
+      .shape = static_cast<std::uint16_t>(static_cast<unsigned>(item.location.encoding()) << 13 |
+                                          item.location.length())};
+  if (open(entry, image, plain)) return sink.arrived(item, plain);
+  counters_.read_errors.fetch_add(1, std::memory_order_relaxed);
+  sink.failed(item, {.code = Errc::corrupted,
+                     .os_errno = EBADMSG,
+                     .doing = "read from swap",
+                     .what = "slot",
+                     .value = entry.slot});
 }
 
 // A long read failed: only the block that is bad may cost its image.
@@ -121,7 +140,7 @@ void FileTier::read_singly(std::span<const ReadItem> items, const ReadArea& area
       file_->read({&request, 1});
     }
     if (request.error == 0) {
-      sink.arrived(item, request.data + (item.location.place() * kPlaceUnit - own.begin));
+      hand_over(item, request.data + (item.location.place() * kPlaceUnit - own.begin), area, sink);
     } else {
       counters_.read_errors.fetch_add(1, std::memory_order_relaxed);
       sink.failed(item, {.code = Errc::io_error,

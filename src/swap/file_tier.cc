@@ -58,6 +58,7 @@ Expected<void> FileTier::prepare(std::uint64_t slots_max) {
       bytes));
   file_ = TRY(machine_.create_swap_file({.directory = options_.directory, .backend = options_.io}));
   HF_CHECK2(kPageSize % file_->block_bytes() == 0, file_->block_bytes(), 0);
+  if (options_.encrypted) sealer_ = TRY(Sealer::create(machine_));
   return prepare_staging();
 }
 
@@ -65,7 +66,9 @@ Expected<void> FileTier::prepare_staging() {
   // Every image of a read on its own, each across two pages; or a whole cluster.
   read_bytes_ = std::max<std::uint64_t>(options_.cluster_bytes, kReadItemsMax * 2 * kPageSize);
   const std::uint64_t write_total = std::uint64_t{writer_pool_.count()} * options_.cluster_bytes;
-  const std::uint64_t bytes = write_total + read_pool_.count() * read_bytes_;
+  const std::uint64_t areas = write_total + read_pool_.count() * read_bytes_;
+  const std::uint64_t pages = sealer_ == nullptr ? 0 : writer_pool_.count() + read_pool_.count();
+  const std::uint64_t bytes = areas + pages * kPageSize;
   staging_ = TRY(machine_.reserve(bytes, kPageSize, sys::Purpose::table));
   staging_bytes_ = bytes;
   writers_ = std::make_unique<Writer[]>(writer_pool_.count());
@@ -76,6 +79,13 @@ Expected<void> FileTier::prepare_staging() {
   }
   for (std::uint32_t i = 0; i < read_pool_.count(); ++i) {
     read_areas_[i].buffer = memory + write_total + i * read_bytes_;
+  }
+  std::byte* page = memory + areas;
+  for (std::uint32_t i = 0; pages != 0 && i < writer_pool_.count(); ++i, page += kPageSize) {
+    writers_[i].page = page;
+  }
+  for (std::uint32_t i = 0; pages != 0 && i < read_pool_.count(); ++i, page += kPageSize) {
+    read_areas_[i].page = page;
   }
   return {};
 }
@@ -128,16 +138,34 @@ bool FileTier::begin(Writer& w, const WriteTerms& terms) noexcept {
 
 bool FileTier::pack(Writer& w, const Image& image) noexcept {
   const std::uint32_t i = w.layout.count();
-  const std::uint32_t at = w.layout.place(image.length);
+  const std::uint32_t at = w.layout.place(room_for(image.length));
   if (at == SegmentLayout::kNone) return false;
   const SegmentEntry entry{.slot = image.slot.value,
                            .unit = static_cast<std::uint16_t>(at / kPlaceUnit),
                            .shape = static_cast<std::uint16_t>(
                                static_cast<unsigned>(image.encoding) << 13 | image.length)};
   std::memcpy(w.buffer + sizeof(SegmentHeader) + i * sizeof entry, &entry, sizeof entry);
-  std::memcpy(w.buffer + at, image.data, image.length);
+  if (sealer_ != nullptr) {
+    seal(entry, image.data, w.buffer + at);
+  } else {
+    std::memcpy(w.buffer + at, image.data, image.length);
+  }
   w.cookies[i] = image.cookie;
   return true;
+}
+
+void FileTier::seal(const SegmentEntry& entry, const std::byte* text, std::byte* to) noexcept {
+  const std::uint64_t number = sealed_.fetch_add(1, std::memory_order_relaxed) + 1;
+  std::memcpy(to, &number, kNumberBytes);
+  sealer_->seal({.object = number, .slot = entry.slot, .shape = entry.shape}, text, entry.length(),
+                to + kNumberBytes);
+}
+
+bool FileTier::open(const SegmentEntry& entry, const std::byte* sealed, std::byte* text) noexcept {
+  std::uint64_t number = 0;
+  std::memcpy(&number, sealed, kNumberBytes);
+  return sealer_->open({.object = number, .slot = entry.slot, .shape = entry.shape},
+                       sealed + kNumberBytes, entry.length(), text);
 }
 
 Image FileTier::image_of(const Writer& w, std::uint32_t i) const noexcept {
@@ -204,7 +232,7 @@ void FileTier::settle(Writer& w, const WriteTerms& terms, Completion& completion
   for (std::uint32_t i = 0; i < count; ++i) {
     const Image image = image_of(w, i);
     bytes += image.length;
-    units += units_of(image.length);
+    units += units_of(room_for(image.length));
   }
   // All uses first: the first slot that learns its place may be freed at once.
   clusters_.use(w.cluster, count, units);
@@ -230,7 +258,17 @@ void FileTier::refuse(Writer& w, int error, Completion& completion) noexcept {
                   .doing = "write to swap file",
                   .what = "errno",
                   .value = w.start};
-  for (std::uint32_t i = 0; i < count; ++i) completion.refused(index_, image_of(w, i), why);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    Image image = image_of(w, i);
+    if (sealer_ != nullptr) {  // whoever takes it next wants it in plain
+      SegmentEntry entry;
+      std::memcpy(&entry, w.buffer + sizeof(SegmentHeader) + i * sizeof entry, sizeof entry);
+      const bool genuine = open(entry, image.data, w.page);
+      HF_CHECK2(genuine, entry.slot, i);
+      image.data = w.page;
+    }
+    completion.refused(index_, image, why);
+  }
   w.cluster = base::kNoLink;
 }
 

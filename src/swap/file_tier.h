@@ -12,6 +12,9 @@
 // Flow of a read: extents sorted and merged, all in flight at once; a lone raw page is read
 // straight into the caller's page.
 //
+// Encrypted: an image stands in the file sealed (seal.h), behind the number that its nonce is made
+// of, which none before it had. That it is the latest of its slot is seen by the slot's hash.
+//
 // Waits for I/O; no lock is held anywhere. Any thread.
 #pragma once
 
@@ -21,6 +24,7 @@
 #include <span>
 
 #include "swap/cluster_map.h"
+#include "swap/seal.h"
 #include "swap/segment.h"
 #include "swap/tier.h"
 
@@ -69,6 +73,7 @@ class FileTier final : public Tier {
     std::uint32_t start = 0;                // where the segment begins in the cluster
     SegmentLayout layout;
     std::byte* buffer = nullptr;  // cluster_bytes, page-aligned
+    std::byte* page = nullptr;    // encrypted: an image in plain
     std::array<std::uint32_t, kSegmentImagesMax> cookies;
   };
   struct Extent {
@@ -77,6 +82,7 @@ class FileTier final : public Tier {
   };
   struct ReadArea {
     std::byte* buffer = nullptr;  // read_bytes_, page-aligned
+    std::byte* page = nullptr;    // encrypted: an image in plain
     std::array<sys::IoRequest, kReadItemsMax> requests;
     std::array<Extent, kReadItemsMax> extents;
   };
@@ -85,6 +91,8 @@ class FileTier final : public Tier {
     std::atomic<std::uint64_t> written{0}, read{0}, refused{0}, write_errors{0}, read_errors{0};
     std::atomic<std::uint64_t> compactions{0};
   };
+
+  static constexpr std::uint32_t kNumberBytes = sizeof(std::uint64_t);
 
   FileTier(sys::Machine& machine, const TierOptions& options, unsigned index);
   Expected<void> prepare(std::uint64_t slots_max);
@@ -101,7 +109,17 @@ class FileTier final : public Tier {
   [[nodiscard]] Image image_of(const Writer& w, std::uint32_t i) const noexcept;
   [[nodiscard]] Error full_error() const noexcept;
 
+  // How many bytes an image of so many takes.
+  [[nodiscard]] std::uint32_t room_for(std::uint32_t length) const noexcept {
+    return sealer_ == nullptr ? length : kNumberBytes + length + Sealer::kTagBytes;
+  }
+  void seal(const SegmentEntry& entry, const std::byte* text, std::byte* to) noexcept;
+  [[nodiscard]] bool open(const SegmentEntry& entry, const std::byte* sealed,
+                          std::byte* text) noexcept;
+
   // file_read.cc: reading
+  void hand_over(const ReadItem& item, const std::byte* image, const ReadArea& area,
+                 ReadSink& sink) noexcept;
   [[nodiscard]] Extent extent_of(Location location, std::uint32_t i) const noexcept;
   [[nodiscard]] std::uint32_t merge(std::span<const ReadItem> items, ReadArea& area) noexcept;
   void prepare_requests(std::span<const ReadItem> items, ReadArea& area,
@@ -112,8 +130,10 @@ class FileTier final : public Tier {
                    ReadSink& sink) noexcept;
 
   // file_compaction.cc
-  [[nodiscard]] bool walk(std::uint32_t unit, const std::byte* bytes,
-                          ImageVisitor& visitor) noexcept;
+  [[nodiscard]] bool walk(std::uint32_t unit, const ReadArea& area, ImageVisitor& visitor) noexcept;
+  [[nodiscard]] bool walk_segment(const SegmentHeader& header, std::uint64_t place,
+                                  const std::byte* bytes, const ReadArea& area,
+                                  ImageVisitor& visitor, bool& stopped) noexcept;
   void keep_sparsest(std::span<std::uint32_t> units, std::uint32_t& found,
                      std::uint32_t cluster) noexcept;
 
@@ -126,6 +146,7 @@ class FileTier final : public Tier {
   const TierOptions options_;
   const unsigned index_;
   std::unique_ptr<sys::SwapFile> file_;
+  std::unique_ptr<Sealer> sealer_;  // null: not encrypted
   std::uint32_t cluster_units_ = 0;
   std::uint64_t read_bytes_ = 0;  // of one read area
   Address staging_ = 0;
@@ -137,6 +158,7 @@ class FileTier final : public Tier {
   sync::LeasePool writer_pool_;
   sync::LeasePool read_pool_;
   Counters counters_;
+  std::atomic<std::uint64_t> sealed_{0};  // images so far: the number of the last
   // --- the mover's own ---
   std::uint32_t scanned_ = 0;  // where the search for sparse clusters goes on
   std::uint32_t trims_ = 0;

@@ -80,10 +80,13 @@ class SegmentLayout {
     const std::uint32_t need = units_of(length) * kPlaceUnit;
     const std::uint32_t left = open_end_ - small_;
     if (need > left) {
-      if (end_ + kPageSize > room_) return kNone;
-      const bool straddle = open_end_ == end_ && left > kStraddleWaste;
+      // What is more than a page, as a sealed one is, straddles wherever it begins.
+      const bool straddle = open_end_ == end_ && (left > kStraddleWaste || need > kPageSize);
+      const auto more =
+          static_cast<std::uint32_t>(round_up(straddle ? need - left : need, kPageSize));
+      if (end_ + more > room_) return kNone;
       if (!straddle) small_ = end_;
-      end_ += kPageSize;
+      end_ += more;
       open_end_ = end_;
     }
     const std::uint32_t at = small_;

@@ -131,13 +131,13 @@ bool StackedSwap::matches(SlotIndex slot, base::Hash128 hash) noexcept {
 
 // --- loading ---
 
-void StackedSwap::load(std::span<LoadItem> items) noexcept {
+void StackedSwap::load(std::span<LoadItem> items, Reach reach) noexcept {
   sync::check_may_wait();
   Reads reads;
   for (const LoadItem& item : items) slots_.prefetch(item.slot);
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (i + 1 < items.size()) prefetch_image(slots_.peek(items[i + 1].slot));
-    load_one(items[i], reads);
+    load_one(items[i], reach, reads);
     if (reads.count == kReadItemsMax) run_reads(reads);
   }
   if (reads.count != 0) run_reads(reads);
@@ -154,13 +154,19 @@ void StackedSwap::prefetch_image(Location location) const noexcept {
   }
 }
 
-void StackedSwap::load_one(LoadItem& item, Reads& reads) noexcept {
+void StackedSwap::load_one(LoadItem& item, Reach reach, Reads& reads) noexcept {
   HF_DCHECK2(slots_.count_of(item.slot) != 0, item.slot.value, 0);
   const Location location = slots_.lock(item.slot);
   HF_CHECK2(!location.is_none() && !location.is_frame(), item.slot.value, location.word());
   Tier& tier = *tiers_[location.tier()];
   const std::byte* image = tier.image_at(location.place());
   item.from_memory = image != nullptr;
+  item.is_far = reach == Reach::here && tier.kind() == TierKind::rados;
+  if (item.is_far) {
+    slots_.unlock(item.slot, location);
+    item.ok = false;
+    return;
+  }
   if (image == nullptr) {
     tier.hold(location);
     slots_.unlock(item.slot, location);
@@ -296,6 +302,12 @@ std::uint64_t StackedSwap::compressed_bytes() const noexcept {
 std::uint64_t StackedSwap::metadata_bytes() const noexcept {
   std::uint64_t bytes = slots_.metadata_bytes();
   for (const auto& tier : tiers_) bytes += tier->metadata_bytes();
+  return bytes;
+}
+
+std::uint64_t StackedSwap::staging_bytes() const noexcept {
+  std::uint64_t bytes = 0;
+  for (const auto& tier : tiers_) bytes += tier->staging_bytes();
   return bytes;
 }
 

@@ -25,7 +25,8 @@ class StackedSwap final : public Swap, private ReadSink {
                                                               const SwapOptions& options);
 
   void store(std::span<StoreItem> items, page::Priority priority) noexcept override;
-  void load(std::span<LoadItem> items) noexcept override;
+  using Swap::load;
+  void load(std::span<LoadItem> items, Reach reach) noexcept override;
   void prefetch(SlotIndex slot) const noexcept override { slots_.prefetch(slot); }
   base::Hash128 hash_of(SlotIndex slot) const noexcept override { return slots_.hash_of(slot); }
   void get(SlotIndex slot) noexcept override { slots_.get(slot); }
@@ -48,6 +49,7 @@ class StackedSwap final : public Swap, private ReadSink {
   SwapStats stats() const override;
   std::uint64_t compressed_bytes() const noexcept override;
   std::uint64_t metadata_bytes() const noexcept override;
+  std::uint64_t staging_bytes() const noexcept override;
   bool check() noexcept override;
 
  private:
@@ -62,7 +64,7 @@ class StackedSwap final : public Swap, private ReadSink {
   Expected<void> add_tiers(page::FramePool& pool, const SwapOptions& options);
 
   void prefetch_image(Location location) const noexcept;
-  void load_one(LoadItem& item, Reads& reads) noexcept;
+  void load_one(LoadItem& item, Reach reach, Reads& reads) noexcept;
   void run_reads(Reads& reads) noexcept;
   void arrived(const ReadItem& read, const std::byte* image) noexcept override;
   void failed(const ReadItem& read, const Error& error) noexcept override;

@@ -51,9 +51,11 @@ struct TierOptions {
   sys::IoBackend io = sys::IoBackend::automatic;
   std::uint32_t block_bytes = 64 * 1024;     // ram: unit of growth; tests use smaller ones
   std::uint32_t cluster_bytes = 256 * 1024;  // file: unit of sequential writing and of reuse
+  bool encrypted = false;                    // file: pages are sealed, as in rados they always are
   sys::ObjectStoreOptions far = {};          // rados: where
   std::uint32_t object_bytes = 4096 * 1024;  // rados: unit of writing and of removal
   std::uint32_t staging = 4;                 // rados: objects in memory, filling or on their way
+  std::uint32_t reads = 0;                   // rados: reads at a time; 0: by the number of CPUs
 };
 
 struct SwapOptions {
@@ -72,11 +74,15 @@ struct StoreItem {
   Error error = {};          // out: why it failed; code is meaningful only then
 };
 
+// Which tiers load() may ask. here: those of this machine, which answer soon or not at all.
+enum class Reach : std::uint8_t { anywhere, here };
+
 struct LoadItem {
   SlotIndex slot;             // in
   std::byte* page = nullptr;  // in: kPageSize bytes of room, aligned to kPageSize
   bool ok = false;            // out
   bool from_memory = false;   // out: its image takes memory, and took no device to read
+  bool is_far = false;        // out: not loaded, for it is beyond this machine (Reach::here)
   Error error = {};           // out, if not ok: io_error or corrupted; page is undefined
 };
 
@@ -117,8 +123,11 @@ class Swap {
   // for compressed memory.
   virtual void store(std::span<StoreItem> items, page::Priority priority) noexcept = 0;
   // Brings pages back; the slots stay (and stay valid: a page that is not changed keeps its slot).
-  // All device reads of one call are in flight together. May wait. Task context, no lock held.
-  virtual void load(std::span<LoadItem> items) noexcept = 0;
+  // All device reads of one call are in flight together. May wait: for far memory, as long as it is
+  // given to answer, unless that is out of reach. Task context, no lock held. The same slot may be
+  // loaded by several at once, if each has a count of it.
+  virtual void load(std::span<LoadItem> items, Reach reach) noexcept = 0;
+  void load(std::span<LoadItem> items) noexcept { load(items, Reach::anywhere); }
 
   // A hint that the slot will be loaded soon, given before the caller takes what it needs for that:
   // slots lie scattered over memory, and a miss of all caches costs as much as a lock. Any context.
@@ -172,6 +181,8 @@ class Swap {
   // Bytes of compressed memory that are charged to the frame pool now. Any context.
   [[nodiscard]] virtual std::uint64_t compressed_bytes() const noexcept = 0;
   [[nodiscard]] virtual std::uint64_t metadata_bytes() const noexcept = 0;
+  // What tiers of far memory keep for images on their way, bytes. Constant; charged to nobody.
+  [[nodiscard]] virtual std::uint64_t staging_bytes() const noexcept = 0;
   // Proves slots, counts and tiers consistent; nothing may be in flight. False: says what.
   [[nodiscard]] virtual bool check() noexcept = 0;
 };

@@ -129,6 +129,9 @@ class Tier {
   // Bytes of frames that are charged to the pool.
   [[nodiscard]] virtual std::uint64_t charged_bytes() const noexcept = 0;
   [[nodiscard]] virtual std::uint64_t metadata_bytes() const noexcept = 0;
+  // What is kept for images on their way, where that is more than the fixed part of an engine's
+  // overhead covers.
+  [[nodiscard]] virtual std::uint64_t staging_bytes() const noexcept { return 0; }
   [[nodiscard]] virtual TierStats stats() noexcept = 0;
   // Check: begin, then one call for every slot that is here, then end. False: says what.
   virtual void begin_check() noexcept = 0;

@@ -57,22 +57,34 @@ class FarRun : public CephTest {
   // Starts far_bytes with these tiers; returns when it has written all of its memory, or has ended.
   void start(const std::string& mebibytes, const std::vector<std::string>& tiers,
              const std::string& wait_seconds = "60") {
+    start_program({bin("far_bytes"), mebibytes, stop_file()}, tiers, wait_seconds);
+    await_file(stop_file() + ".begun");
+  }
+  void start_program(const std::vector<std::string>& program, const std::vector<std::string>& tiers,
+                     const std::string& wait_seconds = "60") {
     std::vector<std::string> command{bin("holdfast"), "run",      "--quiet",    "--memory",  "32M",
                                      "--far-user",    "holdfast", "--far-wait", wait_seconds};
     for (const std::string& tier : tiers) {
       command.push_back("--swap");
       command.push_back(tier);
     }
-    for (const std::string& each : {std::string("--"), bin("far_bytes"), mebibytes, stop_file()}) {
-      command.push_back(each);
-    }
+    command.emplace_back("--");
+    command.insert(command.end(), program.begin(), program.end());
     pid_ = run::test::start(command, directory_.path());
     ASSERT_GT(pid_, 0);
-    while (::access((stop_file() + ".begun").c_str(), F_OK) != 0) {
+  }
+  // Returns when it is there, or the program has ended.
+  void await_file(const std::string& path) const {
+    while (::access(path.c_str(), F_OK) != 0) {
       siginfo_t ended{};
       ::waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOHANG | WNOWAIT);
       if (ended.si_pid != 0) break;
       ::sched_yield();
+    }
+  }
+  void all_osds(const std::string& command) {
+    for (const char* const osd : {" 0", " 1", " 2"}) {
+      ASSERT_EQ(cluster().script(command + osd), 0) << cluster().said();
     }
   }
   run::test::Execution await() {
@@ -152,6 +164,34 @@ TEST_F(FarRun, a_cluster_that_stands_still_is_waited_for_and_the_terminal_is_tol
   EXPECT_EQ(cluster().script("await-clean"), 0) << cluster().said();
 }
 
+TEST_F(FarRun, a_page_that_is_waited_for_holds_up_no_fault_that_another_tier_can_serve) {
+  // What leaves first fills the file, and stays there.
+  start_program({bin("far_waiter"), "64", "32", stop_file()},
+                {"file:" + directory_.path() + ":24M", "rados:" + pool()}, "300");
+  await_file(stop_file() + ".begun");
+  all_osds("stop-osd");
+  std::ofstream(stop_file()).close();
+  await_file(stop_file() + ".served");
+  EXPECT_EQ(::access((stop_file() + ".served").c_str(), F_OK), 0) << said();
+  all_osds("continue-osd");
+  expect_right(await());
+  EXPECT_EQ(cluster().script("await-clean"), 0) << cluster().said();
+}
+
+TEST_F(FarRun, a_program_that_moves_discards_and_forks_is_right_with_its_memory_far_away) {
+  for (const char* const arguments : {"3 60 96", "2 40 96 forks"}) {
+    const std::string seed = std::to_string(::getpid());
+    std::vector<std::string> program{"/bin/sh", "-c",
+                                     "exec " + bin("run_storm") + " " + seed + " " + arguments};
+    start_program(program, {"rados:" + pool()});
+    const auto execution = await();
+    EXPECT_TRUE(execution.succeeded())
+        << "run_storm " << seed << " " << arguments << ": " << execution.output << execution.error;
+    EXPECT_NE(execution.output.find("every byte was right"), std::string::npos);
+    EXPECT_TRUE(sessions().empty());
+  }
+}
+
 TEST_F(FarRun, what_does_not_fit_into_a_full_pool_goes_to_the_next_tier) {
   ASSERT_EQ(cluster().script("fill"), 0) << cluster().said();
   start("96", {"ram", "rados:" + pool(), "file:" + directory_.path()});
@@ -194,6 +234,53 @@ TEST_F(FarRun, a_pool_that_is_not_there_is_wrong_usage_and_nothing_runs) {
   EXPECT_NE(execution.error.find("open far memory: not_found: pool"), std::string::npos)
       << execution.error;
   EXPECT_NE(::access((stop_file() + ".begun").c_str(), F_OK), 0);
+}
+
+TEST_F(FarRun, a_wrong_key_and_a_cluster_that_is_not_there_are_wrong_usage_and_nothing_runs) {
+  const std::string conf = directory_.file("ceph.conf");
+  const std::string key = directory_.file("key");
+  const auto refused = [&](const std::string& edit) {
+    const std::string make = "ceph-authtool --create-keyring '" + key +
+                             "' --gen-key -n client.holdfast >/dev/null && sed '" + edit + "' '" +
+                             cluster().configuration() + "' >'" + conf + "'";
+    EXPECT_EQ(std::system(make.c_str()), 0);
+    start("32", {"ram", "rados:holdfast@" + conf}, "2");
+    const auto execution = await();
+    EXPECT_TRUE(WIFEXITED(execution.status));
+    EXPECT_EQ(WEXITSTATUS(execution.status), 2);
+    EXPECT_NE(::access((stop_file() + ".begun").c_str(), F_OK), 0);
+    return execution.error;
+  };
+  std::string error = refused("/client.holdfast/,+1s|keyring = .*|keyring = " + key + "|");
+  EXPECT_NE(error.find("open far memory: permission: key"), std::string::npos) << error;
+  error = refused("s|^mon host = .*|mon host = [v2:127.0.0.1:1/0]|");
+  EXPECT_NE(error.find("open far memory: timed_out: monitor"), std::string::npos) << error;
+}
+
+TEST_F(FarRun, a_stolen_lock_is_told_and_what_is_written_from_then_on_goes_to_the_next_tier) {
+  start("96", {"ram", "rados:" + pool(), "file:" + directory_.path()});
+  const auto all = sessions();
+  ASSERT_EQ(all.size(), 1u);
+  const std::string header = "holdfast.swap." + all[0].id + " holdfast ";
+  const auto lock = [&](const std::string& what) {
+    return cluster().rados("-N " + space() + " lock " + what);
+  };
+  ASSERT_EQ(lock("info " + header), 0) << cluster().said();
+  const std::size_t at = cluster().said().find("client.");
+  ASSERT_NE(at, std::string::npos) << cluster().said();
+  const std::string locker =
+      cluster().said().substr(at, cluster().said().find_first_of("\" ,", at) - at);
+  ASSERT_EQ(lock("break " + header + locker + " --lock-cookie " + all[0].id), 0)
+      << cluster().said();
+  ASSERT_EQ(lock("get " + header + "--lock-cookie thief"), 0) << cluster().said();
+  while (said().find("somebody else has taken the lock of this session") == std::string::npos) {
+    ASSERT_EQ(::kill(pid_, 0), 0) << said();
+    ::sched_yield();
+  }
+  const auto execution = end();
+  EXPECT_TRUE(execution.succeeded()) << execution.status << ": " << execution.error;
+  EXPECT_EQ(execution.output, kRight);
+  EXPECT_EQ(sessions().size(), 1u);  // what is there is the thief's
 }
 
 TEST_F(FarRun, the_commands_list_and_remove_what_dead_sessions_left) {

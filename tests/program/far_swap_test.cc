@@ -3,6 +3,7 @@
 // wrongly, or takes nothing more.
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -61,7 +62,9 @@ class World {
          .object_bytes = random_.pick({16U * 1024, 32U * 1024}),
          .staging = random_.pick({2U, 4U})});
     if (random_.chance(1, 2)) {
-      options.tiers.push_back({.kind = swap::TierKind::file, .cluster_bytes = 32 * 1024});
+      options.tiers.push_back({.kind = swap::TierKind::file,
+                               .cluster_bytes = 32 * 1024,
+                               .encrypted = random_.chance(1, 2)});
     }
     auto swap = swap::Swap::create(machine_, *pool_, options);
     if (!swap) return false;
@@ -148,8 +151,12 @@ class World {
     for (std::size_t i = 0; i < count; ++i) {
       items[i] = {.slot = own[first + i].slot, .page = pages[i].bytes};
     }
-    swap_->load(items);
-    for (std::size_t i = 0; i < count; ++i) look_at(items[i], pages[i], own[first + i].seed);
+    const bool here = random.chance(1, 4);
+    swap_->load(items, here ? swap::Reach::here : swap::Reach::anywhere);
+    for (std::size_t i = 0; i < count; ++i) {
+      EXPECT_TRUE(here || !items[i].is_far);
+      if (!items[i].is_far) look_at(items[i], pages[i], own[first + i].seed);
+    }
   }
 
   void expect(const Kept& page) {
@@ -159,7 +166,7 @@ class World {
     look_at(item, *content, page.seed);
   }
 
-  // What came is what was stored; what did not come has a reason, and a device that gave it.
+  // What came is what was stored; what did not come has a reason, and a device that gave just that.
   void look_at(const swap::LoadItem& item, const Content& content, std::uint64_t seed) {
     if (item.ok) {
       auto expected = std::make_unique<Content>();
@@ -168,13 +175,16 @@ class World {
       return;
     }
     using sys::FailureKind;
-    std::uint64_t injected = 0;
-    for (const FailureKind kind :
-         {FailureKind::object_read, FailureKind::object_late, FailureKind::object_corrupt,
-          FailureKind::file_read, FailureKind::file_corrupt}) {
-      injected += machine_.failures().injected(kind);
+    const auto injected = [this](FailureKind kind) { return machine_.failures().injected(kind); };
+    std::uint64_t excuses = 0;
+    if (item.error.code == Errc::corrupted) {
+      excuses = injected(FailureKind::object_corrupt) + injected(FailureKind::file_corrupt);
+    } else if (item.error.os_errno == ETIMEDOUT) {
+      excuses = injected(FailureKind::object_late);
+    } else if (item.error.os_errno == EIO) {
+      excuses = injected(FailureKind::object_read) + injected(FailureKind::file_read);
     }
-    EXPECT_GT(injected, 0U) << item.error.message();
+    EXPECT_GT(excuses, 0U) << item.error.message();
   }
 
   sys::SimMachine& machine_;

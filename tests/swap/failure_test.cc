@@ -200,7 +200,10 @@ TEST_F(Failure, the_nth_transfer_fails_for_every_n_until_all_pass) {
   std::vector<PageBytes> pages = some_pages(60);
   for (const PageBytes& page : some_pages(20, 1024)) pages.push_back(page);
   const std::vector<std::vector<swap::TierOptions>> stacks = {
-      {ram_tier(48 * 1024), file_tier()}, {file_tier(256 * 1024), ram_tier()}, {file_tier()}};
+      {ram_tier(48 * 1024), file_tier()},
+      {file_tier(256 * 1024), ram_tier()},
+      {file_tier()},
+      {sealed(file_tier(256 * 1024)), ram_tier()}};
   for (const bool for_ever : {false, true}) {
     for (const auto& tiers : stacks) {
       for (const bool reads : {false, true}) {

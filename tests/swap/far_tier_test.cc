@@ -335,6 +335,57 @@ TEST_F(FarTier, a_store_that_does_not_answer_is_waited_for_once_and_then_passed_
   put_all(later);
 }
 
+TEST_F(FarTier, who_asks_for_what_is_here_gets_that_and_is_told_what_is_far) {
+  make({ram_tier(256 * 1024), far_tier()});
+  const auto pages = some_pages(1000);
+  const auto items = store(pages);
+  std::vector<PageBytes> room(64);
+  std::vector<swap::LoadItem> loads(64);
+  for (std::size_t i = 0; i < loads.size(); ++i) {
+    loads[i] = {.slot = items[i * 15].slot, .page = room[i].bytes};
+  }
+  script.holding = true;  // nobody who asked for one of these would come back
+  swap->load(loads, swap::Reach::here);
+  std::size_t near = 0;
+  for (std::size_t i = 0; i < loads.size(); ++i) {
+    EXPECT_NE(loads[i].ok, loads[i].is_far) << i;
+    if (!loads[i].ok) continue;
+    ++near;
+    EXPECT_TRUE(room[i] == pages[i * 15]) << i;
+  }
+  EXPECT_GT(near, 0u);
+  EXPECT_LT(near, loads.size());
+  script.let_go(chance);
+  swap->load(loads);
+  for (std::size_t i = 0; i < loads.size(); ++i) {
+    EXPECT_TRUE(loads[i].ok && !loads[i].is_far && room[i] == pages[i * 15]) << i;
+  }
+  put_all(items);
+}
+
+TEST_F(FarTier, who_keeps_house_waits_for_no_store_that_does_not_answer) {
+  make({far_tier()});
+  const auto pages = some_pages(1500);
+  auto items = store(pages);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (i % 4 != 0) swap->put(std::exchange(items[i].slot, SlotIndex::none()));
+  }
+  script.holding = true;
+  machine.clock_step_ns = 300'000'000;
+  for (int i = 0; i < 10; ++i) swap->maintain();
+  EXPECT_EQ(tier(0).moved, 0u);
+  EXPECT_EQ(std::ranges::count(script.held, sys::ObjectAction::read, &sys::ObjectRequest::action),
+            1);  // and asks it for no more
+  machine.clock_step_ns = 0;
+  script.let_go(chance);
+  const std::uint64_t before = tier(0).held_bytes;
+  swap->put(std::exchange(items[0].slot, SlotIndex::none()));  // something has changed
+  maintain_all();
+  EXPECT_LT(tier(0).held_bytes * 10, before * 6);
+  for (std::size_t i = 4; i < items.size(); i += 4) expect_holds(items[i].slot, pages[i]);
+  put_all(items);
+}
+
 TEST_F(FarTier, who_finds_no_buffer_waits_for_an_answer) {
   make({far_tier()});
   script.holding = true;

@@ -160,6 +160,7 @@ TEST_F(Housekeeping, random_work_agrees_with_a_plain_map) {
   const std::vector<std::vector<swap::TierOptions>> stacks = {
       {ram_tier()},
       {ram_tier(128 * 1024), file_tier(512 * 1024)},
+      {ram_tier(128 * 1024), sealed(file_tier(512 * 1024))},
       {file_tier(256 * 1024), ram_tier(0, swap::Compression::zstd)},
       {ram_tier(96 * 1024), ram_tier(96 * 1024, swap::Compression::zstd), file_tier()}};
   struct Kept {

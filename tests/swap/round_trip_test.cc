@@ -29,6 +29,10 @@ std::vector<Stack> stacks() {
       {"file, ram", {file_tier(kLimit), ram_tier()}},
       {"ram lz4, ram zstd, file",
        {ram_tier(kLimit), ram_tier(kLimit, Compression::zstd), file_tier()}},
+      {"sealed file", {sealed(file_tier())}},
+      {"sealed raw file", {sealed(file_tier(0, Compression::none))}},
+      {"ram, sealed file", {ram_tier(kLimit), sealed(file_tier())}},
+      {"sealed file, ram", {sealed(file_tier(kLimit)), ram_tier()}},
       {"file, file, ram", {file_tier(kLimit), file_tier(kLimit, Compression::none), ram_tier()}},
   };
 }

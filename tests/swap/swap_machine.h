@@ -155,6 +155,12 @@ inline swap::TierOptions file_tier(std::uint64_t limit = 0,
           .cluster_bytes = 32 * 1024};
 }
 
+// A file tier whose pages are encrypted.
+inline swap::TierOptions sealed(swap::TierOptions tier) {
+  tier.encrypted = true;
+  return tier;
+}
+
 inline swap::TierOptions far_tier(std::uint64_t limit = 0,
                                   swap::Compression compression = swap::Compression::lz4) {
   return {.kind = swap::TierKind::rados,

@@ -1,0 +1,89 @@
+// How a fault waits for a page that is beyond this machine: aside, while others are served.
+//
+// Its entry stays as it is. When the load has arrived the fault is served anew, whatever its page
+// is by then: what the load has is looked up by slot, of which it has held a count, so a page that
+// was moved or shared meanwhile is found and one that was thrown away is not.
+#include <algorithm>
+#include <array>
+
+#include "run/client.h"
+
+namespace holdfast::run {
+
+// What the helper waits for makes room for the others.
+void Client::take_arrived() {
+  const int helper = helper_thread_.load();
+  std::erase_if(far_faults_, [&](const Fault& fault) {
+    if (!fault.load->has_arrived()) return false;
+    fault.thread == helper ? pending_.push_front(fault) : pending_.push_back(fault);
+    return true;
+  });
+}
+
+// The first of what was gathered, `count` pages for the fault and the rest ahead of it, is far.
+Client::Served Client::wait_for_far(Fault& fault, std::uint32_t count, std::uint32_t total) {
+  leave_load(fault);  // it had other content
+  const SlotIndex slot = sources_[0].entry.slot();
+  const auto same =
+      std::ranges::find_if(loads_, [slot](const FarLoads::Load* load) { return load->has(slot); });
+  FarLoads::Load* const load = same != loads_.end() ? *same : begin_load(count, total);
+  if (load == nullptr) return Served::again;
+  fault.load = load;
+  ++load->waiting;
+  return Served::far;
+}
+
+// Null: as many as there may be are on their way.
+FarLoads::Load* Client::begin_load(std::uint32_t count, std::uint32_t total) {
+  std::array<SlotIndex, FarLoads::kPagesMost> slots;
+  std::array<std::uint64_t, FarLoads::kPagesMost> pages{};
+  std::uint32_t far = 0;
+  std::uint32_t ahead = 0;
+  for (std::uint32_t i = 0; i < total && far < FarLoads::kPagesMost; ++i) {
+    if (sources_[i].has != Source::Has::far) continue;
+    slots[far] = sources_[i].entry.slot();
+    pages[far++] = sources_[i].page;
+    if (i < count) ahead = far;
+  }
+  FarLoads::Load* const load = parts_.far_loads->begin(std::span(slots).first(far), kick_fd_);
+  if (load == nullptr) return nullptr;
+  load->wanted = count;
+  load->ahead = ahead;
+  load->pages = pages;
+  loads_.push_back(load);
+  return load;
+}
+
+void Client::leave_load(Fault& fault) {
+  FarLoads::Load* const load = std::exchange(fault.load, nullptr);
+  if (load == nullptr || --load->waiting > 0) return;
+  std::erase(loads_, load);
+  parts_.far_loads->end(*load);
+}
+
+const swap::LoadItem* Client::arrived(SlotIndex slot) const noexcept {
+  for (const FarLoads::Load* const load : loads_) {
+    if (!load->has_arrived()) continue;
+    if (const swap::LoadItem* const item = load->find(slot); item != nullptr) return item;
+  }
+  return nullptr;
+}
+
+// As gather_ahead(): what the load has beside what the fault is served with, where that still is
+// where it was.
+std::uint32_t Client::gather_arrived(const FarLoads::Load& load, std::uint32_t count,
+                                     std::uint32_t& room) {
+  const std::uint32_t most = load.size() - load.ahead;
+  room = most == 0 ? 0 : parts_.budget.take_spare(most);
+  std::uint32_t total = count;
+  for (std::uint32_t i = load.ahead; i < load.size() && total - count < room; ++i) {
+    const std::uint64_t page = load.pages[i];
+    if (page - sources_[0].page < count) continue;
+    const Entry entry = table_.get(page);
+    const bool is_there = entry.state() == EntryState::swapped && load.has(entry.slot());
+    if (is_there) sources_[total++] = {.page = page, .entry = entry};
+  }
+  return total;
+}
+
+}  // namespace holdfast::run
