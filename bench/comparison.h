@@ -51,7 +51,7 @@ struct Outcome {
 
 struct Comparison {
   std::string name;
-  double target = 1;
+  double target = 1;  // 0: none, the figure is just reported
   std::string about;  // one sentence: the work, and the peer
   std::function<Result<Outcome>(const Run&)> run;
 };
@@ -69,6 +69,8 @@ void add_memory_peak(Registry& registry);   // cow/memory
 void add_freeing(Registry& registry);       // free/owner, free/churn
 void add_capture(Registry& registry);       // capture/rate
 void add_kv(Registry& registry);            // cow/kv, cow/save
+void add_files(Registry& registry);         // file/scan, file/random, file/sort and so on
+void add_commits(Registry& registry);       // file/commit, file/recovery
 void add_programs(Registry& registry);      // run/sort-zram and so on
 void add_far(Registry& registry);           // far
 

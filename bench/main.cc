@@ -130,6 +130,8 @@ int main(int argc, char** argv) {
   holdfast::bench::add_aio(registry);
   holdfast::bench::add_first_writes(registry);
   holdfast::bench::add_memory_peak(registry);
+  holdfast::bench::add_files(registry);
+  holdfast::bench::add_commits(registry);
   holdfast::bench::add_kv(registry);
   holdfast::bench::add_programs(registry);
   holdfast::bench::add_far(registry);

@@ -87,6 +87,7 @@ std::string proc_value(const char* path, const std::string& key) {
 std::string result_line(const Comparison& comparison, const Outcome& outcome, const Run& run) {
   std::string line = comparison.name + " " + figures_of(outcome.series, outcome);
   if (!outcome.peer_lost.empty()) line += " peer=" + outcome.peer_lost;
+  if (comparison.target == 0) return line + " reported" + marks(run);
   if (outcome.limit) {
     line += fmt::format(" limit={} {}", figure(*outcome.limit), outcome.unit);
   } else {
@@ -126,7 +127,9 @@ nlohmann::json to_json(const Comparison& comparison, const Result<Outcome>& outc
   json.update(series_json(outcome->series, *outcome));
   json["unit"] = outcome->unit;
   json["better"] = outcome->better == Better::less ? "less" : "more";
-  json["result"] = met(comparison, *outcome) ? "met" : "short";
+  json["result"] = comparison.target == 0      ? "reported"
+                   : met(comparison, *outcome) ? "met"
+                                               : "short";
   if (!outcome->peer_lost.empty()) json["peer_lost"] = outcome->peer_lost;
   if (outcome->limit) {
     json["limit"] = *outcome->limit;

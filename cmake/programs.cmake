@@ -124,10 +124,15 @@ function(holdfast_bench)
   if(TARGET benchmark::benchmark)
     list(APPEND link benchmark::benchmark)
   endif()
+  find_package(SQLite3 QUIET)  # another peer
+  if(SQLite3_FOUND)
+    list(APPEND link SQLite::SQLite3)
+  endif()
   holdfast_program(holdfast-bench SOURCES ${sources} LINK ${link}
                    INCLUDE ${CMAKE_SOURCE_DIR}/bench ${CMAKE_SOURCE_DIR}/src)
   target_compile_definitions(holdfast-bench_parts
-                             PRIVATE HOLDFAST_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+                             PRIVATE HOLDFAST_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
+                                     HOLDFAST_BENCH_SQLITE=$<BOOL:${SQLite3_FOUND}>)
   # What it runs beside the machine's own programs: bench/running/programs/<name>.cc
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/running/programs/*.cc)
   foreach(source ${sources})

@@ -9,6 +9,13 @@
 #include "workload.h"
 
 namespace holdfast::bench {
+namespace {
+constexpr std::uint64_t kPiece = 1 << 20;  // that is filled at once: its pages count from 0
+}
+
+std::uint64_t DiskFile::tag_of(std::uint64_t page) {
+  return page_tag(page % (kPiece / kPageBytes));
+}
 
 Result<std::unique_ptr<DiskFile>> DiskFile::create(const std::string& directory,
                                                    std::uint64_t bytes) {
@@ -16,7 +23,6 @@ Result<std::unique_ptr<DiskFile>> DiskFile::create(const std::string& directory,
   const int fd = mkostemp(path.data(), O_CLOEXEC);
   if (fd < 0) return system_trouble("make " + path);
   std::unique_ptr<DiskFile> file(new DiskFile(path, bytes));
-  constexpr std::uint64_t kPiece = 1 << 20;
   std::vector<std::byte> piece(kPiece);
   for (std::uint64_t done = 0; done < bytes; done += kPiece) {
     Workload(piece.data(), 0, kPiece / kPageBytes, done + 1).fill();

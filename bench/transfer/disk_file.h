@@ -20,6 +20,8 @@ class DiskFile {
   DiskFile(const DiskFile&) = delete;
   DiskFile& operator=(const DiskFile&) = delete;
 
+  // What the first word of each page is.
+  [[nodiscard]] static std::uint64_t tag_of(std::uint64_t page);
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
   // A descriptor with O_DIRECT; the caller closes it.

@@ -103,7 +103,8 @@ Expected<MappedFile*> FileTable::open(PagingEngine& engine, const FileLocation& 
   }
   const std::uint64_t capacity = std::max(bytes, options.capacity);
   TRY_VOID(engine.check_region(kDoing, bytes, capacity));
-  files_.push_back(TRY(MappedFile::create(machine_, engine.space(), std::move(data),
+  if (ahead_ == nullptr) ahead_ = TRY(file::ReadAhead::create(machine_));
+  files_.push_back(TRY(MappedFile::create(machine_, engine.space(), *ahead_, std::move(data),
                                           {.mode = options.mode,
                                            .commits = options.commits,
                                            .bytes = bytes,

@@ -37,6 +37,7 @@ class FileTable {
 
   sys::Machine& machine_;
   sync::Turn turn_;
+  std::unique_ptr<file::ReadAhead> ahead_;          // null: no file was mapped yet
   std::vector<std::unique_ptr<MappedFile>> files_;  // under the turn
 };
 

@@ -74,10 +74,11 @@ Error file_trouble(int os_errno, std::uint64_t offset, const char* doing) noexce
 
 Expected<std::unique_ptr<MappedFile>> MappedFile::create(sys::Machine& machine,
                                                          space::AddressSpace& space,
+                                                         file::ReadAhead& ahead,
                                                          std::unique_ptr<sys::DataFile> data,
                                                          const MappedFileOptions& options) {
-  auto* const source =
-      TRY(file::FileSource::create(machine, std::move(data), options.bytes, changes_of(options)));
+  auto* const source = TRY(file::FileSource::create(machine, std::move(data), options.bytes,
+                                                    changes_of(options), &ahead));
   std::unique_ptr<MappedFile> file(new MappedFile(space, source, options));
   if (options.commits) TRY_VOID(file->open_journal(machine));
   const std::uint64_t capacity = std::max(options.bytes, options.capacity);
@@ -159,6 +160,7 @@ Expected<void> MappedFile::take_changes(space::SaveSink& sink,
 // and is told by sync().
 void MappedFile::bring_up_to_date(std::span<const space::SavedPage> saved) {
   Expected<void> result = journal_->apply();
+  source_->written_elsewhere();
   if (result) space_.mark_saved(*record_, saved);
   if (!result) look_at_all_ = true;  // its pages are not what the file has: they stay changed
   if (result && journal_->bytes() > journal_limit_) result = journal_->checkpoint();
@@ -167,7 +169,9 @@ void MappedFile::bring_up_to_date(std::span<const space::SavedPage> saved) {
 
 Expected<void> MappedFile::rollback() {
   const sync::TurnGuard turn(source_->turn());
-  TRY_VOID(journal_->mend());
+  const auto mended = journal_->mend();
+  source_->written_elsewhere();
+  if (!mended) return mended;
   const sync::GateCloser closed(changing_);
   TRY_VOID(space_.roll_back(*record_, look_at_all_));
   look_at_all_ = false;
@@ -176,7 +180,9 @@ Expected<void> MappedFile::rollback() {
 
 Expected<void> MappedFile::checkpoint() {
   const sync::TurnGuard turn(source_->turn());
-  return journal_->checkpoint();
+  const auto done = journal_->checkpoint();
+  source_->written_elsewhere();
+  return done;
 }
 
 Expected<void> MappedFile::resize(std::uint64_t bytes) {

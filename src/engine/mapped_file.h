@@ -34,8 +34,8 @@ class MappedFile {
   // Maps the open file; with commits the caller has claimed it. Errors: those of map_anonymous and
   // of file::Journal::open, unsupported.
   [[nodiscard]] static Expected<std::unique_ptr<MappedFile>> create(
-      sys::Machine& machine, space::AddressSpace& space, std::unique_ptr<sys::DataFile> data,
-      const MappedFileOptions& options);
+      sys::Machine& machine, space::AddressSpace& space, file::ReadAhead& ahead,
+      std::unique_ptr<sys::DataFile> data, const MappedFileOptions& options);
   // close() has succeeded, or what it would have written is lost.
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

@@ -47,17 +47,18 @@ std::uint32_t add_extent(sys::IoRequest* extents, std::uint32_t count,
 }  // namespace
 
 Expected<FileSource*> FileSource::create(sys::Machine& machine, std::unique_ptr<sys::DataFile> data,
-                                         std::uint64_t bytes, Changes changes) {
+                                         std::uint64_t bytes, Changes changes, ReadAhead* ahead) {
   Address room = 0;
   if (changes == Changes::written) {
     room = TRY(machine.reserve(kRoomPages * kPageSize, kPageSize, sys::Purpose::table));
   }
-  auto* const source = new FileSource(machine, std::move(data), bytes, changes);
+  auto* const source = new FileSource(machine, std::move(data), bytes, changes, ahead);
   source->room_ = room;
   return source;
 }
 
 FileSource::~FileSource() {
+  if (ahead_ != nullptr) ahead_->leave(*this);
   if (room_ != 0) machine_.release(room_, kRoomPages * kPageSize);
 }
 
@@ -69,9 +70,18 @@ bool FileSource::read(std::uint64_t first, std::uint32_t pages, std::byte* const
     return false;
   }
   const std::uint64_t ours = bytes();
+  const std::uint64_t whole = std::min(ours, there) >> kPageShift;
+  std::uint32_t had = 0;
+  while (ahead_ != nullptr && had < pages && first + had < whole) {
+    const std::uint64_t most = std::min<std::uint64_t>(pages - had, whole - first - had);
+    const std::uint32_t count =
+        ahead_->take(*this, first + had, static_cast<std::uint32_t>(most), to + had);
+    if (count == 0) break;
+    had += count;
+  }
   sys::IoRequest extents[kExtentsMax];
   std::uint32_t count = 0;
-  for (std::uint32_t i = 0; i < pages; ++i) {
+  for (std::uint32_t i = had; i < pages; ++i) {
     const std::uint64_t offset = (first + i) << kPageShift;
     const std::uint64_t wanted =
         offset < ours ? std::min<std::uint64_t>(kPageSize, ours - offset) : 0;
@@ -89,6 +99,14 @@ bool FileSource::read(std::uint64_t first, std::uint32_t pages, std::byte* const
     count = add_extent(extents, count, {.data = to[i], .bytes = got, .offset = offset});
   }
   return read_extents(std::span(extents, count), error);
+}
+
+void FileSource::expect(std::uint64_t first, std::uint32_t step, std::uint32_t pages) noexcept {
+  if (ahead_ != nullptr) ahead_->expect(*this, first, step, pages);
+}
+
+void FileSource::written_elsewhere() noexcept {
+  if (ahead_ != nullptr) ahead_->forget(*this, 0, ~std::uint64_t{0});
 }
 
 bool FileSource::read_extents(std::span<sys::IoRequest> requests, Error& error) noexcept {
@@ -124,6 +142,10 @@ void FileSource::write(std::span<object::PageWrite> pages) noexcept {
                           .offset = offset});
     }
     if (count > 0) data_->write(std::span(extents, count));
+    for (std::uint32_t e = 0; ahead_ != nullptr && e < count; ++e) {
+      ahead_->forget(*this, extents[e].offset >> kPageShift,
+                     pages_for(extents[e].offset + extents[e].bytes).value);
+    }
     for (std::size_t i = from; i < to; ++i) {
       object::PageWrite& page = pages[i];
       const std::uint64_t offset = page.index << kPageShift;

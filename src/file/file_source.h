@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "file/file_errors.h"
+#include "file/read_ahead.h"
 #include "object/object.h"
 #include "sys/sys.h"
 
@@ -30,10 +31,12 @@ class FileSource final : public object::PageSource {
   // Errors: out_of_memory (address space).
   [[nodiscard]] static Expected<FileSource*> create(sys::Machine& machine,
                                                     std::unique_ptr<sys::DataFile> data,
-                                                    std::uint64_t bytes, Changes changes);
+                                                    std::uint64_t bytes, Changes changes,
+                                                    ReadAhead* ahead = nullptr);
 
   [[nodiscard]] bool read(std::uint64_t first, std::uint32_t pages, std::byte* const* to,
                           Error& error) noexcept override;
+  void expect(std::uint64_t first, std::uint32_t step, std::uint32_t pages) noexcept override;
   [[nodiscard]] object::PageSpan around(std::uint64_t index) noexcept override {
     return {index, 1};
   }
@@ -54,14 +57,23 @@ class FileSource final : public object::PageSource {
   [[nodiscard]] std::uint64_t bytes() const noexcept {
     return bytes_.load(std::memory_order_acquire);
   }
-  void set_bytes(std::uint64_t bytes) noexcept { bytes_.store(bytes, std::memory_order_release); }
+  void set_bytes(std::uint64_t bytes) noexcept {
+    bytes_.store(bytes, std::memory_order_release);
+    written_elsewhere();
+  }
+  // The file has been written to, not by write(): nothing of what was read ahead is of use.
+  void written_elsewhere() noexcept;
   [[nodiscard]] sys::DataFile& data() noexcept { return *data_; }
   [[nodiscard]] FileErrors& errors() noexcept { return errors_; }
 
  private:
   FileSource(sys::Machine& machine, std::unique_ptr<sys::DataFile> data, std::uint64_t bytes,
-             Changes changes) noexcept
-      : machine_(machine), data_(std::move(data)), changes_(changes), bytes_(bytes) {}
+             Changes changes, ReadAhead* ahead) noexcept
+      : machine_(machine),
+        data_(std::move(data)),
+        changes_(changes),
+        ahead_(ahead),
+        bytes_(bytes) {}
   ~FileSource() override;
   [[nodiscard]] bool read_extents(std::span<sys::IoRequest> requests, Error& error) noexcept;
 
@@ -69,6 +81,7 @@ class FileSource final : public object::PageSource {
   Address room_ = 0;
   const std::unique_ptr<sys::DataFile> data_;
   const Changes changes_;
+  ReadAhead* const ahead_;  // null: it is not read ahead
   std::atomic<std::uint64_t> bytes_;
   FileErrors errors_;
 };

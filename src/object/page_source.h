@@ -53,6 +53,11 @@ class PageSource {
   // The pages around `index` that cost little more than it alone. Contains `index`.
   [[nodiscard]] virtual PageSpan around(std::uint64_t index) noexcept = 0;
 
+  // Pages first, first + step, ... will probably be asked for soon. A hint; never waits.
+  virtual void expect(std::uint64_t first, std::uint32_t step, std::uint32_t pages) noexcept {
+    (void)first, (void)step, (void)pages;
+  }
+
   // True if the source has a page of this hash at `index`: then a page that leaves memory needs no
   // slot. False where it is not known.
   [[nodiscard]] virtual bool holds(std::uint64_t index, const base::Hash128& hash) noexcept = 0;

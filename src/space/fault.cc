@@ -29,6 +29,7 @@ Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_
                                               RunPlan plan, sys::Access access) noexcept {
   int scarce = 0;
   plan = with_neighbours(region, index, plan);
+  if (region.from_file) expect_beyond(region, index, plan);
   // Memory that holds nothing yet is refused before that which does.
   const page::Priority priority = region.entry(index).peek().kind() == EntryKind::none
                                       ? page::Priority::fresh

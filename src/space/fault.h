@@ -125,6 +125,8 @@ class FaultServer {
 
   // fault_source.cc
   static RunPlan with_neighbours(RegionRecord& region, std::uint64_t index, RunPlan plan) noexcept;
+  static void expect_beyond(RegionRecord& region, std::uint64_t index,
+                            const RunPlan& plan) noexcept;
   void lock_before(LockedRun& run, std::uint32_t pages) noexcept;
   bool fill_from_source(const LockedRun& run, std::byte* const* pages, Error& error) noexcept;
   [[nodiscard]] bool is_from_source(const LockedRun& run, std::uint32_t i) noexcept {

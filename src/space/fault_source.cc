@@ -23,6 +23,28 @@ RunPlan FaultServer::with_neighbours(RegionRecord& region, std::uint64_t index,
           before};
 }
 
+// Tells the source of the runs behind this one, once the stream is one. What is not the source's
+// any more, or in memory, is not asked for.
+void FaultServer::expect_beyond(RegionRecord& region, std::uint64_t index,
+                                const RunPlan& plan) noexcept {
+  constexpr std::uint32_t kStreamPages = 8;  // a run of so many is no coincidence
+  constexpr std::uint32_t kRunsAhead = 8;    // of the widest
+  if (plan.pages < kStreamPages || plan.before != 0 || plan.stride == 0) return;
+  if (region.entry(index).peek().kind() != EntryKind::none) return;
+  const auto step = static_cast<std::uint32_t>(std::abs(plan.stride));
+  const std::uint64_t span = std::uint64_t{plan.pages} * step;
+  const std::uint32_t runs = plan.pages < kRunMax ? 1 : kRunsAhead;
+  for (std::uint32_t run = 1; run <= runs; ++run) {
+    if (plan.stride < 0 && index + step < (run + 1) * span) return;
+    // The lowest page of the run.
+    const std::uint64_t first =
+        plan.stride > 0 ? index + run * span : index + step - (run + 1) * span;
+    if (first >= region.page_count()) return;
+    if (region.entry(first).peek().kind() != EntryKind::none) continue;
+    region.source->expect(first, step, plan.pages);
+  }
+}
+
 // Adds up to `pages` pages before the first of the run, as long as each is the source's and free.
 void FaultServer::lock_before(LockedRun& run, std::uint32_t pages) noexcept {
   RegionRecord& region = *run.region;

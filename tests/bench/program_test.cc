@@ -38,6 +38,15 @@ TEST(Program, the_list_has_every_comparison) {
                            "cow/memory ",
                            "cow/kv ",
                            "cow/save ",
+                           "file/scan ",
+                           "file/scan-direct ",
+                           "file/random ",
+                           "file/sort ",
+                           "file/hot ",
+                           "file/stall ",
+                           "file/commit/16 ",
+                           "file/commit/4096 ",
+                           "file/recovery ",
                            "run/sort-zram ",
                            "run/sort-file ",
                            "run/numpy-zram ",
@@ -88,6 +97,21 @@ TEST(Program, a_scaled_program_under_a_budget_prints_what_it_prints_without_or_s
     const std::regex form(name +
                           " (skipped: .+|ours=[0-9.]+ s peer=.+ target=[0-9.]+ (met|short) scaled "
                           "few-rounds( debug-build)?)");
+    std::istringstream lines(result.output);
+    int results = 0;
+    for (std::string line; std::getline(lines, line);) results += std::regex_match(line, form);
+    EXPECT_EQ(results, 1) << result.output;
+  }
+}
+
+TEST(Program, scaled_files_are_compared_or_it_says_why_not) {
+  // Every loop checks what it reads; the kernel's side is skipped where it may not have its cgroup.
+  for (const std::string name : {"file/scan", "file/stall", "file/commit/16", "file/recovery"}) {
+    const auto result = run_program("holdfast-bench", name + " --scale 16 --rounds 1");
+    EXPECT_EQ(result.status, 0) << result.output;
+    const std::regex form(name +
+                          " (skipped: .+|ours=[0-9.]+ .+ (met|short|reported) scaled few-rounds"
+                          "( debug-build)?)");
     std::istringstream lines(result.output);
     int results = 0;
     for (std::string line; std::getline(lines, line);) results += std::regex_match(line, form);
