@@ -167,8 +167,9 @@ class FileMapping {
   // pinned; nothing was done), io_error, invalid_argument.
   HF_TASK_ONLY Expected<void> rollback();
 
-  // Makes the file, and this mapping, longer (zeros, durably) or shorter: to `bytes` from where the
-  // mapping begins; the address never changes. shared only; shorter only without commits, and only
+  // Makes the file, and this mapping, longer (zeros, durably; but what was stored behind the end in
+  // the last page is not taken back) or shorter: to `bytes` from where the mapping begins; the
+  // address never changes. shared only; shorter only without commits, and only
   // with one mapping of the file. Errors: invalid_argument (limit: the capacity), busy, system.
   HF_TASK_ONLY Expected<void> resize(std::uint64_t bytes);
 
