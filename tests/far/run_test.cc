@@ -82,11 +82,6 @@ class FarRun : public CephTest {
       ::sched_yield();
     }
   }
-  void all_osds(const std::string& command) {
-    for (const char* const osd : {" 0", " 1", " 2"}) {
-      ASSERT_EQ(cluster().script(command + osd), 0) << cluster().said();
-    }
-  }
   run::test::Execution await() {
     return run::test::await(std::exchange(pid_, -1), directory_.path());
   }
@@ -161,20 +156,6 @@ TEST_F(FarRun, a_cluster_that_stands_still_is_waited_for_and_the_terminal_is_tol
     ASSERT_EQ(cluster().script(std::string("continue-osd ") + osd), 0) << cluster().said();
   }
   expect_right(end());
-  EXPECT_EQ(cluster().script("await-clean"), 0) << cluster().said();
-}
-
-TEST_F(FarRun, a_page_that_is_waited_for_holds_up_no_fault_that_another_tier_can_serve) {
-  // What leaves first fills the file, and stays there.
-  start_program({bin("far_waiter"), "64", "32", stop_file()},
-                {"file:" + directory_.path() + ":24M", "rados:" + pool()}, "300");
-  await_file(stop_file() + ".begun");
-  all_osds("stop-osd");
-  std::ofstream(stop_file()).close();
-  await_file(stop_file() + ".served");
-  EXPECT_EQ(::access((stop_file() + ".served").c_str(), F_OK), 0) << said();
-  all_osds("continue-osd");
-  expect_right(await());
   EXPECT_EQ(cluster().script("await-clean"), 0) << cluster().said();
 }
 
