@@ -6,8 +6,8 @@
 #include <cstring>
 #include <vector>
 
-#include "file/commit_side.h"
-#include "file/file_memory.h"
+#include "files/commit_side.h"
+#include "files/file_memory.h"
 #include "paging/engine_side.h"
 #include "workload.h"
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "comparison.h"
-#include "file/file_work.h"
+#include "files/file_work.h"
 #include "kernel_peer/cgroup.h"
 #include "kernel_peer/swapping_group.h"
 #include "transfer/disk_file.h"

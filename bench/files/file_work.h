@@ -9,7 +9,7 @@
 #include <functional>
 #include <memory>
 
-#include "file/file_memory.h"
+#include "files/file_memory.h"
 #include "worker_process.h"
 
 namespace holdfast::bench {

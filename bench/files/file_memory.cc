@@ -1,4 +1,4 @@
-#include "file/file_memory.h"
+#include "files/file_memory.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>

@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "file/file_scene.h"
+#include "files/file_scene.h"
 #include "trouble.h"
 
 namespace holdfast::bench {

@@ -1,4 +1,4 @@
-#include "file/file_work.h"
+#include "files/file_work.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "file/parallel_sort.h"
+#include "files/parallel_sort.h"
 #include "transfer/disk_file.h"
 #include "workload.h"
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "comparison.h"
-#include "file/commit_side.h"
+#include "files/commit_side.h"
 #include "transfer/disk_file.h"
 #include "workload.h"
 

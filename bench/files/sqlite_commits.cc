@@ -9,7 +9,7 @@
 
 #include <vector>
 
-#include "file/commit_side.h"
+#include "files/commit_side.h"
 #include "workload.h"
 
 #if HOLDFAST_BENCH_SQLITE
