@@ -191,25 +191,10 @@ std::uint64_t FarTier::metadata_bytes() const noexcept {
 }
 
 TierStats FarTier::stats() noexcept {
-  const auto load = [](const std::atomic<std::uint64_t>& counter) {
-    return counter.load(std::memory_order_relaxed);
-  };
-  TierStats s;
+  TierStats s = counters_.stats();
   s.kind = TierKind::rados;
-  s.pages = load(counters_.pages);
-  s.image_bytes = load(counters_.image_bytes);
   s.held_bytes = held_bytes();
   s.limit_bytes = options_.limit_bytes;
-  s.stores = load(counters_.stores);
-  s.loads = load(counters_.loads);
-  s.frees = load(counters_.frees);
-  s.written_bytes = load(counters_.written);
-  s.read_bytes = load(counters_.read);
-  s.refused_full = load(counters_.refused);
-  s.write_errors = load(counters_.write_errors);
-  s.read_errors = load(counters_.read_errors);
-  s.compactions = load(counters_.compactions);
-  s.moved = load(counters_.moved);
   return s;
 }
 

@@ -35,6 +35,7 @@
 #include "swap/seal.h"
 #include "swap/segment.h"
 #include "swap/tier.h"
+#include "swap/tier_counters.h"
 
 namespace holdfast::swap {
 
@@ -148,12 +149,6 @@ class FarTier final : public Tier {
     std::array<Extent, kReadItemsMax> extents;
     std::array<sys::ObjectRequest, kReadItemsMax> requests;
   };
-  struct Counters {
-    std::atomic<std::uint64_t> pages{0}, image_bytes{0}, stores{0}, loads{0}, frees{0}, moved{0};
-    std::atomic<std::uint64_t> written{0}, read{0}, refused{0}, write_errors{0}, read_errors{0};
-    std::atomic<std::uint64_t> compactions{0};
-  };
-
   FarTier(sys::Machine& machine, const TierOptions& options, unsigned index);
   Expected<void> prepare(std::uint64_t slots_max);
   Expected<void> check_options() const;
@@ -276,7 +271,7 @@ class FarTier final : public Tier {
   std::atomic<std::uint64_t> told_at_{0};  // ns: when the terminal was last told of waiting
   std::atomic<bool> told_of_loss_{false};
   sync::LeasePool read_pool_;
-  Counters counters_;
+  TierCounters counters_;
   // --- the mover's own ---
   std::uint32_t scanned_ = 0;
 };

@@ -27,6 +27,7 @@
 #include "swap/seal.h"
 #include "swap/segment.h"
 #include "swap/tier.h"
+#include "swap/tier_counters.h"
 
 namespace holdfast::swap {
 
@@ -86,12 +87,6 @@ class FileTier final : public Tier {
     std::array<sys::IoRequest, kReadItemsMax> requests;
     std::array<Extent, kReadItemsMax> extents;
   };
-  struct Counters {
-    std::atomic<std::uint64_t> pages{0}, image_bytes{0}, stores{0}, loads{0}, frees{0}, moved{0};
-    std::atomic<std::uint64_t> written{0}, read{0}, refused{0}, write_errors{0}, read_errors{0};
-    std::atomic<std::uint64_t> compactions{0};
-  };
-
   static constexpr std::uint32_t kNumberBytes = sizeof(std::uint64_t);
 
   FileTier(sys::Machine& machine, const TierOptions& options, unsigned index);
@@ -157,7 +152,7 @@ class FileTier final : public Tier {
   ClusterMap clusters_;
   sync::LeasePool writer_pool_;
   sync::LeasePool read_pool_;
-  Counters counters_;
+  TierCounters counters_;
   std::atomic<std::uint64_t> sealed_{0};  // images so far: the number of the last
   // --- the mover's own ---
   std::uint32_t scanned_ = 0;  // where the search for sparse clusters goes on

@@ -9,17 +9,12 @@ namespace {
 
 class Housekeeping : public SwapTest {
  protected:
-  std::vector<PageBytes> some_pages(std::size_t count, std::size_t random = 256) {
-    std::vector<PageBytes> pages;
-    for (std::size_t i = 0; i < count; ++i) pages.push_back(make_page(chance, random));
-    return pages;
-  }
+  Housekeeping() : SwapTest(31) {}
   void expect_all(std::span<const swap::StoreItem> items, std::span<const PageBytes> pages) {
     for (std::size_t i = 0; i < pages.size(); ++i) {
       if (!items[i].slot.is_none()) expect_holds(items[i].slot, pages[i]);
     }
   }
-  std::mt19937_64 chance{31};
 };
 
 TEST_F(Housekeeping, the_oldest_pages_move_down_when_memory_nears_its_share) {

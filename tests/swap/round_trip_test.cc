@@ -55,7 +55,7 @@ void RoundTrip::come_back_from_every_stack(std::uint64_t seed) {
   HF_SEED_TRACE(seed);
   for (const Stack& stack : stacks()) {
     SCOPED_TRACE(stack.name);
-    std::mt19937_64 chance(seed);
+    chance.seed(seed);
     make(stack.tiers);
     const std::vector<PageBytes> pages = mixed_pages(chance, 300);
     const auto items = store(pages);
@@ -86,7 +86,7 @@ TEST_F(RoundTrip, compaction_that_gains_nothing_comes_to_an_end) {
 }
 
 TEST_F(RoundTrip, many_slots_load_in_one_call_in_any_order) {
-  std::mt19937_64 chance(11);
+  chance.seed(11);
   make({ram_tier(64 * 1024), file_tier()});
   const std::vector<PageBytes> pages = mixed_pages(chance, 200);
   const auto items = store(pages);
@@ -106,7 +106,7 @@ TEST_F(RoundTrip, many_slots_load_in_one_call_in_any_order) {
 
 TEST_F(RoundTrip, a_run_that_was_stored_together_comes_back_in_one_read) {
   for (const Compression compression : {Compression::lz4, Compression::none}) {
-    std::mt19937_64 chance(3);
+    chance.seed(3);
     swap::TierOptions file = file_tier(0, compression);
     file.cluster_bytes = 512 * 1024;
     make({file});
@@ -126,7 +126,7 @@ TEST_F(RoundTrip, a_run_that_was_stored_together_comes_back_in_one_read) {
 }
 
 TEST_F(RoundTrip, a_compressed_image_costs_few_blocks_of_the_file) {
-  std::mt19937_64 chance(4);
+  chance.seed(4);
   make({file_tier()});
   std::vector<PageBytes> pages;
   for (int i = 0; i < 60; ++i) pages.push_back(make_page(chance, 256));
@@ -141,7 +141,7 @@ TEST_F(RoundTrip, a_compressed_image_costs_few_blocks_of_the_file) {
 }
 
 TEST_F(RoundTrip, incompressible_pages_go_past_memory_to_the_file) {
-  std::mt19937_64 chance(5);
+  chance.seed(5);
   make({ram_tier(), file_tier()});
   const PageBytes noise = make_page(chance, 1024);
   const PageBytes text = make_page(chance, 100);
@@ -154,7 +154,7 @@ TEST_F(RoundTrip, incompressible_pages_go_past_memory_to_the_file) {
 }
 
 TEST_F(RoundTrip, a_slot_lives_until_its_last_holder_puts_it) {
-  std::mt19937_64 chance(6);
+  chance.seed(6);
   make({ram_tier()});
   const PageBytes page = make_page(chance, 200);
   const auto item = store_one(page);
@@ -173,7 +173,7 @@ TEST_F(RoundTrip, a_slot_lives_until_its_last_holder_puts_it) {
 }
 
 TEST_F(RoundTrip, slots_run_out_one_item_at_a_time_and_come_back) {
-  std::mt19937_64 chance(7);
+  chance.seed(7);
   make({ram_tier()}, 4096, 32);
   std::vector<PageBytes> pages;
   for (int i = 0; i < 40; ++i) pages.push_back(make_page(chance, 10));
@@ -196,7 +196,7 @@ TEST_F(RoundTrip, slots_run_out_one_item_at_a_time_and_come_back) {
 }
 
 TEST_F(RoundTrip, metadata_is_32_bytes_a_slot_and_little_more) {
-  std::mt19937_64 chance(8);
+  chance.seed(8);
   swap::TierOptions ram = ram_tier();
   ram.block_bytes = 64 * 1024;
   make({ram, file_tier()});

@@ -173,6 +173,7 @@ inline swap::TierOptions far_tier(std::uint64_t limit = 0,
 
 class SwapTest : public testing::Test {
  protected:
+  explicit SwapTest(std::uint64_t seed = 1) : chance(seed) {}
   void make(std::vector<swap::TierOptions> tiers, std::uint32_t frames = 4096,
             std::uint64_t slots = 8192) {
     swap.reset();
@@ -221,6 +222,27 @@ class SwapTest : public testing::Test {
     ASSERT_TRUE(item.ok) << item.error.message();
     EXPECT_TRUE(*page == expected);
   }
+  std::vector<PageBytes> some_pages(std::size_t count, std::size_t random = 256) {
+    std::vector<PageBytes> pages;
+    for (std::size_t i = 0; i < count; ++i) pages.push_back(make_page(chance, random));
+    return pages;
+  }
+  // How many of the pages that have a slot are refused as corrupted; what comes is right.
+  std::size_t refused(std::span<const swap::StoreItem> items, std::span<const PageBytes> pages) {
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < pages.size(); ++i) {
+      if (items[i].slot.is_none()) continue;
+      auto page = std::make_unique<PageBytes>();
+      const swap::LoadItem item = load(items[i].slot, *page);
+      if (item.ok) {
+        EXPECT_TRUE(*page == pages[i]);
+      } else {
+        EXPECT_EQ(item.error.code, Errc::corrupted);
+        ++count;
+      }
+    }
+    return count;
+  }
   void put_all(std::span<const swap::StoreItem> items) {
     for (const swap::StoreItem& item : items) {
       if (!item.slot.is_none()) swap->put(item.slot);
@@ -233,6 +255,7 @@ class SwapTest : public testing::Test {
   }
   swap::TierStats tier(std::size_t index) const { return swap->stats().tiers.at(index); }
 
+  std::mt19937_64 chance;
   SwapMachine machine;
   std::unique_ptr<page::FramePool> pool;
   page::FrameCounts at_start;
