@@ -52,7 +52,7 @@ TEST(Manual, a_line_that_troff_would_take_for_its_own_is_text) {
 TEST(Manual, pages_render_without_a_warning) {
   if (!is_there("groff")) GTEST_SKIP() << "groff is not installed";
   tests::TempDirectory directory;
-  for (const std::string name : {"", "run", "grab", "image", "journal", "doctor"}) {
+  for (const std::string name : {"", "run", "grab", "image", "journal", "far", "doctor"}) {
     const auto page = run_program("holdfast", "man " + name);
     ASSERT_EQ(page.status, 0) << page.output;
     const std::string path = directory.file("page.1");
