@@ -163,6 +163,7 @@ std::uint64_t AddressSpace::detach_chunk(RegionRecord& region, std::uint64_t fir
       if (!scratch.skipped[i]) region.entry(first + i).unlock();
     }
   } while (true);
+  region.leaf_of(first).expect_change();
   // Where the region itself goes, what cannot be dropped now goes with its address space.
   scratch.error = drop_unpinned(region, first, pages, scratch);
   const bool refused = scratch.error != 0 && what != Gone::region;

@@ -62,6 +62,7 @@ bool FaultServer::rescue_by_copy(RegionRecord& region, std::uint64_t index, Page
   const cache::WindowIndex window(page.pool_window());
   const auto place = static_cast<std::uint32_t>(index % parts_.window_pages);
   const std::byte* content = parts_.machine.view(parts_.cache->address_of(window, place));
+  region.leaf_of(index).expect_change();
   const pmap::Entered entered =
       parts_.pmap->enter_copy(region.address_of(index), content, 1, protection);
   if (entered.pages != 1) {
@@ -100,6 +101,7 @@ std::uint32_t FaultServer::rescue_by_move(RegionRecord& region, std::uint64_t in
       break;
     }
   }
+  region.leaf_of(index).expect_change();  // a pool window is no larger than a leaf
   const pmap::Entered entered = parts_.pmap->enter_move(
       region.address_of(index), parts_.cache->address_of(window, place), pages);
   error = entered.error;

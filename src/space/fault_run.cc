@@ -128,6 +128,7 @@ FaultServer::Outcome FaultServer::enter_copied(LockedRun& run, page::Reservation
   }
   const sys::Protection protection =
       run.region->read_only ? sys::Protection::read_only : sys::Protection::writable;
+  for (std::uint32_t i = 0; i < run.pages; ++i) run.region->leaf_of(run.index(i)).expect_change();
   pmap::Entered entered;
   if (run.step == 1) {
     entered = parts_.pmap->enter_copy(run.address(0), pages[0], run.pages, protection);

@@ -109,6 +109,7 @@ int FaultServer::lift(const WriteRun& run) noexcept {
   parts_.counters.add(Count::cow_faults);
   parts_.counters.add(Count::cow_copied, run.shared_count);
   parts_.counters.add(Count::cow_lifted, run.pages() - run.shared_count);
+  run.region->leaf_of(run.begin).expect_change();
   const int error =
       parts_.pmap->protect(run.region->address_of(run.begin),
                            std::uint64_t{run.pages()} * kPageSize, sys::Protection::writable);

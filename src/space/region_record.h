@@ -35,6 +35,12 @@ struct WindowRecord {
 //             settled: nobody changes a page's content or makes it writable before that. kFrozen:
 //             a clone or snapshot of the region is being made, wait for it (RegionRecord::frozen)
 //   guarded   pages of the leaf are write-protected, but for those whose bit in `open` is set
+//   as_saved  of a file: a save has left every page of the leaf as its source has it, or will have
+//             it when the save has succeeded
+//
+// Whoever makes a page writable, or changes what it holds otherwise, locks its entry, then takes
+// `as_saved` back, and only then does it. A save sets it first and then looks at the entries: what
+// it does not find changed, nor locked, will take it back.
 //
 // Whoever changes something locks an entry first and then looks at `pending`; whoever sets
 // `pending` does that first and then waits for the entries that are locked. Both are seq_cst, so
@@ -46,7 +52,15 @@ struct LeafRecord {
   std::atomic<std::uint32_t> pending{0};
   std::atomic<std::uint8_t> guarded{0};
   std::atomic<std::uint8_t> pinned{0};  // some page of it was pinned since somebody looked
+  std::atomic<std::uint8_t> as_saved{0};
   std::array<std::atomic<std::uint64_t>, kLeafEntries / 64> open{};
+
+  // A page of it, whose entry is locked, may change from here on.
+  void expect_change() noexcept {
+    if (as_saved.load(std::memory_order_seq_cst) != 0) {
+      as_saved.store(0, std::memory_order_seq_cst);
+    }
+  }
 
   // Under the entry's lock.
   [[nodiscard]] bool is_open(std::uint64_t i) const noexcept {

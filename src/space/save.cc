@@ -2,7 +2,9 @@
 //
 // A page has changed if its content has another hash than its source had; which are looked at at
 // all is told by write protection, as for snapshots: what is looked at is protected, and a store
-// opens it again. Where protection cannot be had everything is looked at every time.
+// opens it again. Where protection cannot be had everything is looked at every time. A leaf of
+// which nothing was opened since it was saved is passed over as a whole (LeafRecord::as_saved), so
+// that a save costs in proportion to what was stored to.
 //
 // One page at a time is locked, or a stretch of neighbours that is protected in one call: the first
 // of them is waited for, the others are tried.
@@ -40,24 +42,30 @@ void guard(LeafRecord& leaf) noexcept {
 class Saver {
  public:
   Saver(Parts& parts, RegionRecord& region, bool all) noexcept
-      : parts_(parts), region_(region), all_(all), staging_(parts.staging) {}
+      : parts_(parts),
+        region_(region),
+        pages_(region.page_count()),
+        all_(all),
+        staging_(parts.staging) {}
 
   Expected<void> run(std::uint64_t first, std::uint64_t end, SaveSink& sink,
                      std::vector<SavedPage>& saved) {
     for (std::uint64_t at = first; at < end;) {
-      if (region_.leaves[at / kLeafEntries].load(std::memory_order_acquire) == 0) {
-        at = leaf_end_of(at);
-        continue;
+      const std::uint64_t stop = std::min(end, leaf_end_of(at));
+      if (!is_as_saved(at)) {
+        TRY_VOID(run_leaf(at, stop, sink, saved));
+      } else if (kHoldfastDebug) {
+        check_as_saved(at, stop);
       }
-      if (!is_candidate(at)) {
-        ++at;
-        continue;
-      }
-      if (parts_.pmap->can_protect()) guard(region_.leaf_of(at));
-      at = TRY(take(at, std::min(end, leaf_end_of(at)), saved));
-      if (count_ == kRunMax) TRY_VOID(flush(sink));
+      at = stop;
     }
     return flush(sink);
+  }
+
+  // True if no page of the leaf can differ from the source's.
+  [[nodiscard]] bool is_as_saved(std::uint64_t index) const noexcept {
+    if (region_.leaves[index / kLeafEntries].load(std::memory_order_acquire) == 0) return true;
+    return !all_ && region_.leaf_of(index).as_saved.load(std::memory_order_seq_cst) != 0;
   }
 
   // True if the page is not as the source has it; its entry is not locked. `pinned`: it stays.
@@ -76,6 +84,51 @@ class Saver {
   }
 
  private:
+  // Pages of one leaf, of which something may have changed.
+  Expected<void> run_leaf(std::uint64_t first, std::uint64_t end, SaveSink& sink,
+                          std::vector<SavedPage>& saved) {
+    LeafRecord& leaf = region_.leaf_of(first);
+    const bool whole = first % kLeafEntries == 0 && (end == leaf_end_of(first) || end == pages_);
+    if (parts_.pmap->can_protect()) guard(leaf);
+    if (whole) leaf.as_saved.store(1, std::memory_order_seq_cst);
+    HF_INTERLEAVE();
+    bool all_closed = true;
+    for (std::uint64_t at = first; at < end;) {
+      if (is_candidate(at)) {
+        at = TRY(take(at, end, saved, all_closed));
+        if (count_ == kRunMax) TRY_VOID(flush(sink));
+      } else {
+        close_absent(at++);
+      }
+    }
+    if (!all_closed) leaf.expect_change();
+    return {};
+  }
+
+  void check_as_saved(std::uint64_t first, std::uint64_t end) noexcept {
+    if (region_.leaves[first / kLeafEntries].load(std::memory_order_acquire) == 0) return;
+    for (std::uint64_t at = first; at < end; ++at) {
+      Entry& entry = region_.entry(at);
+      (void)entry.lock();
+      const EntryValue value = entry.peek();
+      const std::byte* const content = content_in_memory(at, value);
+      const bool same = content == nullptr
+                            ? value.kind() == EntryKind::none
+                            : parts_.clean.matches(value.frame(), base::hash_page(content));
+      HF_CHECK2(same || !is_as_saved(at), at, value.raw());
+      entry.unlock();
+    }
+  }
+
+  // What is not there is not open, so that open_count() counts stores.
+  void close_absent(std::uint64_t index) noexcept {
+    LeafRecord& leaf = region_.leaf_of(index);
+    Entry& entry = region_.entry(index);
+    if (!leaf.is_open(index % kLeafEntries) || !entry.try_lock()) return;
+    if (entry.peek().is_absent()) leaf.set_open(index % kLeafEntries, false);
+    entry.unlock();
+  }
+
   // May the page differ from the source's? Looked at without its lock. Whoever opens a page has its
   // entry locked from before a store can land until it is told that the page is open: under thread
   // delivery the store goes on before that.
@@ -100,13 +153,15 @@ class Saver {
   }
 
   // Takes the page, and those behind it that can be protected with it. Returns the next to look at.
+  // closed: left as it is, or made false if one of them stays open.
   Expected<std::uint64_t> take(std::uint64_t index, std::uint64_t end,
-                               std::vector<SavedPage>& saved) {
+                               std::vector<SavedPage>& saved, bool& closed) {
     Entry& entry = region_.entry(index);
     if (entry.lock()) parts_.counters.add(Count::faults_waited);
     const EntryValue value = entry.peek();
     if (value.kind() != EntryKind::resident) {
       auto copied = copy(index, value, saved);
+      region_.leaf_of(index).set_open(index % kLeafEntries, false);
       entry.unlock();
       if (!copied) return std::unexpected(copied.error());
       return index + 1;
@@ -115,11 +170,12 @@ class Saver {
     if (is_pinned(value)) {  // whoever pinned it may write to it at any time: it stays open
       (void)copy(index, value, saved);
       entry.unlock();
+      closed = false;
       return to;
     }
     const std::uint64_t most = std::min(end, index + kRunMax - count_);
     while (to < most && try_lock(to)) ++to;
-    protect(index, to);
+    if (!protect(index, to)) closed = false;
     for (std::uint64_t at = index; at < to; ++at) {
       (void)copy(at, region_.entry(at).peek(), saved);
       region_.entry(at).unlock();
@@ -139,21 +195,22 @@ class Saver {
     return false;
   }
 
-  // Resident pages, their entries locked. What cannot be protected stays open, and is looked at
-  // again the next time.
-  void protect(std::uint64_t from, std::uint64_t to) noexcept {
-    if (!parts_.pmap->can_protect()) return;
+  // Resident pages, their entries locked. False: they stay open, and are looked at again the next
+  // time.
+  [[nodiscard]] bool protect(std::uint64_t from, std::uint64_t to) noexcept {
+    if (!parts_.pmap->can_protect()) return false;
     LeafRecord& leaf = region_.leaf_of(from);
     for (int tries = 0; tries < kProtectTries; ++tries) {
       const int error = parts_.pmap->protect(region_.address_of(from), (to - from) << kPageShift,
                                              sys::Protection::read_only);
       if (error == 0) {
         for (std::uint64_t at = from; at < to; ++at) leaf.set_open(at % kLeafEntries, false);
-        return;
+        return true;
       }
-      if (error != EAGAIN) return;
+      if (error != EAGAIN) return false;
       sync::parking().relax();
     }
+    return false;
   }
 
   // Copies the page, whose entry is locked, if it has changed.
@@ -189,6 +246,7 @@ class Saver {
 
   Parts& parts_;
   RegionRecord& region_;
+  const std::uint64_t pages_;
   const bool all_;
   StagingBuffer staging_;
   object::PageWrite writes_[kRunMax];
@@ -217,12 +275,18 @@ void AddressSpace::mark_saved(RegionRecord& region, std::span<const SavedPage> s
         parts_.clean.set(value.frame(), each.hash);
         break;
       case EntryKind::swapped:
-        if (!parts_.swap.matches(value.slot(), each.hash)) break;
+        if (!parts_.swap.matches(value.slot(), each.hash)) {
+          region.leaf_of(each.index).expect_change();
+          break;
+        }
         sharing_.put_slot(value.slot());
         entry.unlock(EntryValue());
         continue;
       case EntryKind::filled:
-        if (value != each.value) break;
+        if (value != each.value) {
+          region.leaf_of(each.index).expect_change();
+          break;
+        }
         entry.unlock(EntryValue());
         continue;
       default:
@@ -247,7 +311,7 @@ Expected<std::vector<std::uint64_t>> AddressSpace::find_changes(RegionRecord& re
   Saver saver(parts_, region, all);
   std::vector<std::uint64_t> changes;
   for (std::uint64_t at = 0; at < region.page_count(); ++at) {
-    if (region.leaves[at / kLeafEntries].load(std::memory_order_acquire) == 0) {
+    if (saver.is_as_saved(at)) {
       at = leaf_end_of(at) - 1;
       continue;
     }

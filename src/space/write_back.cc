@@ -31,6 +31,7 @@ Evictor::Back Evictor::add_write_back(const WriteOutItem& item, const std::byte*
     scratch.turns[scratch.turn_count++] = source;
   }
   drop_kept_slot(parts_, page);
+  region.leaf_of(page.owner().index.value).expect_change();
   parts_.clean.clear(parts_.pool.index_of(page));  // until we know what the source has
   std::byte* const copy = source->room() + std::uint64_t{scratch.back_count} * kPageSize;
   std::memcpy(copy, content, kPageSize);

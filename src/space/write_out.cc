@@ -225,6 +225,9 @@ void Evictor::settle(WriteOutItem& item, swap::StoreItem& stored,
   // Nobody writes to a cached page: what was stored is what stands there.
   HF_DCHECK(!still_there || base::hash_page(stored.page) == item.hash);
   if (still_there && ok) {
+    if (item.region->from_file) {  // a save may have taken it meanwhile
+      item.region->leaf_of(page.owner().index.value).expect_change();
+    }
     item.entry->unlock(EntryValue::swapped(stored.slot));
     parts_.counters.add(Count::evicted_written);
     leaves = true;
