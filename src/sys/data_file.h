@@ -47,7 +47,8 @@ struct DataFileOptions {
   FileUse use = FileUse::read;
   bool create = false;  // where there is none, an empty one of mode 0600, durably
   // By the kernel's cache even where whole blocks could go past it: for what is written in small
-  // pieces, and read back soon.
+  // pieces, and read back soon. Opened for writing, what the cache has of it and could read again
+  // is dropped: in the large pieces in which it came there, each small write would cost dearly.
   bool cached = false;
 };
 

@@ -196,6 +196,11 @@ Expected<std::unique_ptr<DataFile>> open_real_data_file(const DataFileOptions& o
     return fail(file_error(error, kOpening, "kind of file"));
   }
   const int flags = (options.use == FileUse::write ? O_RDWR : O_RDONLY) | O_CLOEXEC;
+  if (options.cached && options.use == FileUse::write) {
+    // The kernel looks at all blocks of a large folio at each write to it: hints, no more.
+    (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+  }
   const int direct = options.cached ? -1 : ::open(link_of(fd).c_str(), flags | O_DIRECT);
   (void)shared_rings();  // set up here: a fault handler must not be the first to ask
   auto* const file = new (std::nothrow) RealDataFile(fd, direct, traits);
