@@ -11,7 +11,10 @@
 //   open        what a crash has left: whole commits are applied, and the journal begins anew
 //
 // So the file shows the last commit to whoever reads it, and after a crash the journal makes it so.
-// Room in the journal is used again, so that a commit does not change its size.
+// A commit is gathered in memory and written at its end, in one piece unless it is a large one; and
+// it is applied from there. Room in the journal is used again, and it grows by more than is asked
+// for, of zeros: so most commits write over blocks that the file has, and their flush has no
+// metadata to write.
 //
 // Whatever fails, fails the call, and can be tried again: an append or seal that failed has
 // committed nothing (its parts are overwritten, or the journal is begun anew first), an apply that
@@ -79,18 +82,33 @@ class Journal {
         file_(std::move(file)),
         data_(data),
         buffer_(buffer),
+        gathered_(buffer + std::uint64_t{JournalReader::kBufferPages} * kPageSize),
         reader_(*file_, buffer) {}
   Expected<void> recover();
   Expected<void> begin_anew();
-  Expected<void> write_part(std::uint32_t pages);
+  void add_part(std::uint32_t pages);
+  Expected<void> write_gathered();
+  void make_room_behind(std::uint64_t end) noexcept;
   Expected<void> write(std::span<sys::IoRequest> requests);
-  Expected<void> apply_part(const PartHeader& part);
+  Expected<void> apply_gathered();
+  Expected<void> apply_part(const PartHeader& part, std::byte* pages);
+
+  // What is gathered before it is written: parts as they will stand in the file.
+  static constexpr std::uint32_t kGatheredParts = 8;
+  static constexpr std::uint32_t kGatheredBlocks = kGatheredParts * (1 + kPartPages) + 1;
+  static constexpr std::uint32_t kBlocks = JournalReader::kBufferPages + kGatheredBlocks;
 
   sys::Machine& machine_;
   const std::string path_;
   const std::unique_ptr<sys::DataFile> file_;
   sys::DataFile& data_;
-  std::byte* const buffer_;
+  std::byte* const buffer_;    // kBlocks of them: the reader's,
+  std::byte* const gathered_;  // and ours
+  std::uint32_t gathered_blocks_ = 0;
+  std::uint64_t gathered_at_ = 0;    // where they belong
+  bool gathered_is_written_ = true;  // the next part begins anew
+  std::uint64_t room_ = 0;           // bytes of the journal that have been written to, once
+  bool may_grow_ = true;             // by more than is needed: there was room for it the last time
   JournalReader reader_;
   JournalHeader header_;
   JournalCursor next_;       // where the next part goes

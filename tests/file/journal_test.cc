@@ -22,6 +22,7 @@ class JournalTest : public testing::Test {
       }
       files[kData] = world.machine.disk().bytes(kData);
       files[kJournal] = world.machine.disk().bytes(kJournal);
+      files[kJournal].resize(world.journal->bytes());  // not the room that it has beyond that
     });
     return files;
   }
@@ -171,9 +172,9 @@ TEST_F(JournalTest, ACommitThatWasAbandonedIsNeverSeen) {
   run([&] {
     ASSERT_TRUE(world.open());
     world.machine.disk().record();
-    // Three parts of one attempt, then fewer of the next: what is left of the first lies behind.
-    world.machine.failures().fail_at(FailureKind::file_full, 4, Repeat::once);
-    EXPECT_FALSE(world.commit({{1, 1}, {2, 1}, {3, 1}}, 1)) << "its seal had no room";
+    // Of three parts and a seal some sectors were written, and then fewer parts by the next.
+    world.machine.failures().fail_at(FailureKind::file_write, 1, Repeat::once);
+    EXPECT_FALSE(world.commit({{1, 1}, {2, 1}, {3, 1}}, 1));
     ASSERT_TRUE(world.commit({{5, 2}}));
     versions[5] = 2;
     sys::SimRandom random(1);
