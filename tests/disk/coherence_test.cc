@@ -193,14 +193,15 @@ class World {
 TEST(DiskCoherence, EverybodySeesTheSamePages) {
   const std::uint64_t seed = tests::test_seed();
   HF_SEED_TRACE(seed);
-  constexpr std::uint64_t kSteps =
-      engine::test::kUnderTsan || engine::test::kUnderAsan ? 100'000 : 500'000;
+  constexpr bool kShort = engine::test::kUnderTsan || engine::test::kUnderAsan;
+  std::uint64_t steps = kShort ? 100'000 : 1'000'000;
   for (const Options& options : engines()) {
     const tests::TempDirectory directory;
     const std::string path = directory.file("file");
     ASSERT_NO_FATAL_FAILURE(put_file(path, kBytes));
     World world(path, directory.file("scratch"), seed, options);
-    ASSERT_NO_FATAL_FAILURE(world.run(kSteps));
+    ASSERT_NO_FATAL_FAILURE(world.run(steps));
+    steps /= 4;
     EXPECT_GT(world.stats().evicted_written, 0u);
     ASSERT_EQ(read_file(path), world.model()) << "seed " << seed;
   }
