@@ -121,13 +121,18 @@ class SimDataFile final : public DataFile {
 };
 
 void SimDisk::record() {
+  replay_ = {};
   log_.clear();
   recording_ = true;
   for (auto& [path, node] : names_) node->base = node->bytes;
 }
 
 void SimDisk::note(Event event) {
-  if (recording_) log_.push_back(std::move(event));
+  if (recording_) {
+    log_.push_back(std::move(event));
+  } else {
+    replay_ = {};
+  }
 }
 
 void SimDisk::write(Bytes& bytes, std::uint64_t offset, const std::byte* from,
@@ -151,41 +156,48 @@ void SimDisk::settle(Image& image) {
   image.sizes.assign(1, image.bytes.size());
 }
 
-SimDisk::Files SimDisk::after_crash(std::size_t events, CrashStyle style, SimRandom& random) const {
-  std::map<const Node*, Image> images;
-  std::map<std::string, const Node*> names;
+// Every file that was there at record(), whatever has become of it.
+void SimDisk::begin_replay() {
+  replay_ = {.images = {}, .names = {}, .events = 0, .begun = true};
   std::map<const Node*, bool> made;  // since record()
   for (const Event& event : log_) made[event.node.get()] |= event.kind == Kind::create;
   const auto start = [&](const Node& node) {
-    images[&node] = {.bytes = node.base, .sizes = {node.base.size()}, .pending = {}};
-    names[node.path] = &node;
+    if (made[&node] || replay_.images.contains(&node)) return;
+    replay_.images[&node] = {.bytes = node.base, .sizes = {node.base.size()}, .pending = {}};
+    replay_.names[node.path] = &node;
   };
-  for (const Event& event : log_) {
-    if (!made[event.node.get()] && !images.contains(event.node.get())) start(*event.node);
+  for (const Event& event : log_) start(*event.node);
+  for (const auto& [path, node] : names_) start(*node);
+}
+
+void SimDisk::replay(const Event& event) {
+  const Node& node = *event.node;
+  Image& image = replay_.images[&node];
+  switch (event.kind) {
+    case Kind::create:
+      image = {.bytes = node.base, .sizes = {node.base.size()}, .pending = {}};
+      replay_.names[node.path] = &node;
+      break;
+    case Kind::remove:
+      replay_.names.erase(node.path);
+      break;
+    case Kind::sync:
+      settle(image);
+      break;
+    default:
+      image.pending.push_back(&event);
+      break;
   }
-  for (const auto& [path, node] : names_) {
-    if (!made[node.get()] && !images.contains(node.get())) start(*node);
-  }
-  for (std::size_t i = 0; i < std::min(events, log_.size()); ++i) {
-    const Event& event = log_[i];
-    Image& image = images[event.node.get()];
-    switch (event.kind) {
-      case Kind::create:
-        start(*event.node);
-        break;
-      case Kind::remove:
-        names.erase(event.node->path);
-        break;
-      case Kind::sync:
-        settle(image);
-        break;
-      default:
-        image.pending.push_back(&event);
-        break;
-    }
-  }
+}
+
+SimDisk::Files SimDisk::after_crash(std::size_t events, CrashStyle style, SimRandom& random) {
+  events = std::min(events, log_.size());
+  if (!replay_.begun || events < replay_.events) begin_replay();
+  while (replay_.events < events) replay(log_[replay_.events++]);
   Files files;
-  for (const auto& [path, node] : names) files[path] = crash(images[node], style, random);
+  for (const auto& [path, node] : replay_.names) {
+    files[path] = crash(replay_.images[node], style, random);
+  }
   return files;
 }
 
@@ -252,6 +264,7 @@ void SimDisk::put(const Files& files) {
 }
 
 void SimDisk::put(const std::string& path, const Bytes& bytes) {
+  replay_ = {};
   auto node = find(path);
   if (node == nullptr) node = make(path);
   node->bytes = node->base = bytes;

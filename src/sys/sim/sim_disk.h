@@ -18,6 +18,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -51,7 +52,8 @@ class SimDisk {
   void record();
   [[nodiscard]] std::size_t events() const noexcept { return log_.size(); }
   // The files after a crash behind the first `events` events since record().
-  [[nodiscard]] Files after_crash(std::size_t events, CrashStyle style, SimRandom& random) const;
+  // Cheapest where `events` does not fall from one call to the next.
+  [[nodiscard]] Files after_crash(std::size_t events, CrashStyle style, SimRandom& random);
   void put(const Files& files);
   void put(const std::string& path, const Bytes& bytes);
   // Another file takes the name.
@@ -85,17 +87,28 @@ class SimDisk {
     std::vector<const Event*> pending;
   };
 
+  // All files, as they are behind so many events.
+  struct Replay {
+    std::map<const Node*, Image> images;
+    std::map<std::string, const Node*> names;
+    std::size_t events = 0;
+    bool begun = false;
+  };
+
   [[nodiscard]] std::shared_ptr<Node> find(const std::string& path) const;
   std::shared_ptr<Node> make(const std::string& path);
   void note(Event event);
   static void write(Bytes& bytes, std::uint64_t offset, const std::byte* from, std::uint64_t count);
   static void apply(Bytes& bytes, const Event& event);
   static void settle(Image& image);
+  void begin_replay();
+  void replay(const Event& event);
   static Bytes crash(const Image& image, CrashStyle style, SimRandom& random);
 
   std::map<std::string, std::shared_ptr<Node>> names_;
   std::map<std::string, std::uint64_t> generations_;
-  std::vector<Event> log_;
+  std::deque<Event> log_;  // pointed to by replay_
+  Replay replay_;
   bool recording_ = false;
 };
 
