@@ -15,6 +15,9 @@ constexpr int kHopelessMax = 3;
 // count as one idle step. (A device that fails for all must still come to an end.)
 constexpr int kWaitsPerIdleStep = 64;
 constexpr std::uint64_t kShortWaitNs = 100'000;
+// How long at most somebody waits for others to have written to a file, before he takes it that
+// nothing can leave: as long as Linux gives a disk for one command, by default.
+constexpr std::uint64_t kTurnMaxNs = 30'000'000'000;
 // How long the thread sleeps at most: zombies and tiers are looked after even if nobody wakes it.
 constexpr std::uint64_t kNapNs = 100'000'000;
 // After this many steps in a row the thread does its chores before it goes on.
@@ -122,6 +125,17 @@ bool Reclaimer::others_at_work() noexcept {
   return scanner_.stepping() != 0 || parts_.pool.counts().reserved != 0;
 }
 
+// A step found a page that has to go to a file to which somebody else is writing. Waits for him a
+// little; true: that was worth a try. Not if he may be waiting for the caller.
+bool Reclaimer::wait_for_turn(const StepResult& result, TurnWait& wait) noexcept {
+  if (!result.turn_busy || sync::this_thread().turns > 0) return false;
+  const std::uint64_t now = parts_.machine.now_ns();
+  if (wait.until_ns == 0) wait.until_ns = now + kTurnMaxNs;
+  if (now >= wait.until_ns) return false;
+  sync::parking().wait(sleeping_, sleeping_.load(std::memory_order_relaxed), kShortWaitNs);
+  return true;
+}
+
 // A step found nothing to do: waits for others, or counts it. True: nothing can leave any more.
 bool Reclaimer::give_up(const StepResult& result, Patience& patience) noexcept {
   const std::uint64_t free = parts_.pool.free_count();
@@ -143,12 +157,14 @@ bool Reclaimer::relieve(std::uint32_t frames, page::Priority priority) noexcept 
   // Also looked at before each step: what was free then others may have taken by the time that it
   // gives up, and there may be pages to reclaim again. Whoever asked tries once more.
   bool some = false;
+  TurnWait turn;
   for (Patience patience;;) {
     const std::uint64_t free = parts_.pool.free_count();
     some = some || free > kept;
     if (free > enough) break;
     const StepResult result = scanner_.step(true);
-    if (result.progress) {
+    if (result.progress || wait_for_turn(result, turn)) {
+      if (result.progress) turn = {};
       patience = {};
       some = false;
       continue;

@@ -58,6 +58,10 @@ class Reclaimer final : public page::PressureSink, public space::MemoryRelief {
     std::uint64_t idle = 0;
     int hopeless = 0;
   };
+  // For what others do with a file that a page has to go to.
+  struct TurnWait {
+    std::uint64_t until_ns = 0;  // 0: none is under way
+  };
 
   static void run_thread(void* self) noexcept;
   void loop() noexcept;
@@ -67,6 +71,7 @@ class Reclaimer final : public page::PressureSink, public space::MemoryRelief {
   [[nodiscard]] bool orphans_wait() noexcept;
   [[nodiscard]] bool stream_waits(std::uint64_t high) noexcept;
   [[nodiscard]] bool others_at_work() noexcept;
+  [[nodiscard]] bool wait_for_turn(const StepResult& result, TurnWait& wait) noexcept;
   [[nodiscard]] bool give_up(const StepResult& result, Patience& patience) noexcept;
 
   space::Parts& parts_;
