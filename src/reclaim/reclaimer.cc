@@ -61,11 +61,15 @@ void Reclaimer::loop() noexcept {
   while (!stop_.load(std::memory_order_seq_cst)) {
     const std::uint32_t seen = wakes_.load(std::memory_order_seq_cst);
     busy_.store(1, std::memory_order_seq_cst);
-    if (pauses_.load(std::memory_order_seq_cst) == 0) work();
+    if (pauses_.load(std::memory_order_seq_cst) == 0) {
+      work();
+      chore();
+    }
     busy_.store(0, std::memory_order_seq_cst);
     sleeping_.store(1, std::memory_order_seq_cst);
     if (wakes_.load(std::memory_order_seq_cst) == seen && !stop_.load(std::memory_order_seq_cst)) {
-      sync::parking().wait(wakes_, seen, kNapNs);
+      const std::uint64_t nap = nap_ns();
+      if (nap > 0) sync::parking().wait(wakes_, seen, nap);
     }
     sleeping_.store(0, std::memory_order_seq_cst);
   }
@@ -87,8 +91,26 @@ void Reclaimer::work() noexcept {
     idle = result.progress ? 0 : idle + 1;
     if (!result.progress) sync::parking().relax();
     // Outside of the engine's scope: what was deferred runs in task context.
-    if (steps % kStepsBetweenChores == 0) chores();
+    if (steps % kStepsBetweenChores == 0) {
+      chores();
+      chore();
+    }
   }
+}
+
+// What is left of memory comes first, so it is called when that is enough, or now and then.
+void Reclaimer::chore() noexcept {
+  if (chore_ == nullptr || !chore_->is_wanted()) return;
+  if (parts_.machine.now_ns() < chore_due_ns_) return;
+  chore_due_ns_ = chore_->do_some();
+}
+
+// How long the thread may sleep. 0: not at all.
+std::uint64_t Reclaimer::nap_ns() noexcept {
+  const bool none = chore_ == nullptr || !chore_->is_wanted();
+  if (none || pauses_.load(std::memory_order_relaxed) != 0) return kNapNs;
+  const std::uint64_t now = parts_.machine.now_ns();
+  return now >= chore_due_ns_ ? 0 : std::min(kNapNs, chore_due_ns_ - now);
 }
 
 StepResult Reclaimer::step_in_background() noexcept {

@@ -22,6 +22,7 @@ using page::Page;
 
 namespace {
 
+constexpr std::uint64_t kLooksMax = 65536;
 constexpr int kProtectTries = 8;  // EAGAIN: the mapping is changing
 
 std::uint64_t leaf_end_of(std::uint64_t index) noexcept {
@@ -58,6 +59,22 @@ class Saver {
       if (count_ == kRunMax) TRY_VOID(flush(sink));
     }
     return flush(sink);
+  }
+
+  ChangedSpan look(std::uint64_t first, std::uint64_t end, std::uint64_t most) noexcept {
+    ChangedSpan span{.first = first, .end = first, .next = first};
+    for (std::uint64_t looks = 0; looks < kLooksMax && span.next < end; ++looks) {
+      if (region_.leaves[span.next / kLeafEntries].load(std::memory_order_acquire) == 0) {
+        span.next = std::min(leaf_end_of(span.next), end);
+        continue;
+      }
+      const std::uint64_t at = span.next++;
+      if (!is_candidate(at)) continue;
+      if (span.count == 0) span.first = at;
+      span.end = at + 1;
+      if (++span.count == most) break;
+    }
+    return span;
   }
 
   // True if the page is not as the source has it; its entry is not locked. `pinned`: it stays.
@@ -203,6 +220,16 @@ Expected<void> AddressSpace::save(RegionRecord& region, std::uint64_t first, std
       Saver(parts_, region, all).run(first, std::min(end, region.page_count()), sink, saved);
   region.leave();
   return result;
+}
+
+ChangedSpan AddressSpace::look_for_changes(RegionRecord& region, std::uint64_t first,
+                                           std::uint64_t end, std::uint64_t most,
+                                           bool all) noexcept {
+  if (!region.enter()) return {.first = first, .end = first, .next = end};
+  const std::uint64_t to = std::min(end, region.page_count());
+  const ChangedSpan span = Saver(parts_, region, all).look(first, to, most);
+  region.leave();
+  return span;
 }
 
 void AddressSpace::mark_saved(RegionRecord& region, std::span<const SavedPage> saved) noexcept {
