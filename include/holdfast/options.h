@@ -59,7 +59,7 @@ struct WriteBack {
   // How often each file is looked at, milliseconds: not 0. dirty_writeback_centisecs: 5 s.
   std::uint32_t interval_ms = 5'000;
   // A file is written when changes have been seen in it for so long, milliseconds: so a store
-  // reaches it after that and two intervals at the latest, and the time that the disk takes.
+  // reaches it after that and an interval at the latest, and the time that the disk takes.
   // dirty_expire_centisecs: 30 s.
   std::uint32_t age_ms = 30'000;
   // Or as soon as so much of the budget may have changed in it, percent; 100: by age alone.

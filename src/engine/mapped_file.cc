@@ -130,14 +130,11 @@ std::uint64_t MappedFile::write_some(space::Counters& counters) {
   if (pacer_.at() == 0) failures_before_ = failures_;
   const auto span =
       space_.look_for_changes(*record_, pacer_.at(), pages, space::kRunMax, look_at_all_);
-  bool failed = false;
-  if (span.count > 0) {
-    const auto written = write_changes(span.first, span.end, false);
-    failed = !written;
-    counters.add(failed ? space::Count::background_failed : space::Count::background_written,
-                 failed ? 1 : *written);
-  }
-  pacer_.wrote(begun, machine_.now_ns(), span.next, pages, failed);
+  Expected<std::uint64_t> written = 0;
+  if (span.count > 0) written = write_changes(span.first, span.end, false);
+  if (written) counters.add(space::Count::background_written, *written);
+  if (!written) counters.add(space::Count::background_failed);
+  pacer_.wrote(begun, machine_.now_ns(), written.value_or(0), span.next, pages, !written);
   // A whole pass without a failure, whoever's, has looked at all that had to be.
   if (!pacer_.is_writing() && failures_ == failures_before_) look_at_all_ = false;
   return pacer_.due_ns();

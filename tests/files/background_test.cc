@@ -300,7 +300,7 @@ TEST(WritePacer, LooksAtEachIntervalAndWritesWhatIsOldEnough) {
   EXPECT_FALSE(pacer.is_writing());
   EXPECT_EQ(pacer.due_ns(), 1010u);
   std::uint64_t now = 1010;
-  for (; now < 1040; now += 5) {  // first seen at 1010
+  for (; now < 1035; now += 5) {  // changes that it sees at 1010 may be as old as 1005
     pacer.looked(now, 3, 50, 50);
     EXPECT_FALSE(pacer.is_writing()) << now;
     EXPECT_EQ(pacer.due_ns(), now + 5);
@@ -325,12 +325,31 @@ TEST(WritePacer, LooksAtASliceAtATimeAndNoFurtherThanToTooMany) {
 TEST(WritePacer, LeavesTheDiskToOthersForAsLongAsABatchTook) {
   WritePacer pacer(kPace, 0);
   pacer.looked(5, 101, 4000, 4000);
-  pacer.wrote(10, 17, 64, 4000, false);
+  pacer.wrote(10, 17, 0, 64, 4000, false);
   EXPECT_EQ(pacer.due_ns(), 24u);
   EXPECT_EQ(pacer.at(), 64u);
-  pacer.wrote(24, 124, 4000, 4000, false);
+  pacer.wrote(24, 124, 0, 4000, 4000, false);
   EXPECT_FALSE(pacer.is_writing());
   EXPECT_EQ(pacer.due_ns(), 224u) << "also after the last one";
+}
+
+// What was written takes a fault with its next store: a rest in proportion, up to the age.
+TEST(WritePacer, RestsForTheFaultsThatItCauses) {
+  const WritePace pace = {
+      .interval_ns = 5, .age_ns = 100 * WritePacer::kRestForPage, .pages_max = 10};
+  WritePacer pacer(pace, 0);
+  pacer.looked(5, 11, 200, 200);
+  pacer.wrote(5, 5, 30, 100, 200, false);
+  EXPECT_EQ(pacer.due_ns(), 5u);
+  pacer.wrote(5, 5, 20, 200, 200, false);
+  std::uint64_t now = 5 + 50 * WritePacer::kRestForPage;
+  EXPECT_EQ(pacer.due_ns(), now);
+  pacer.looked(now, 11, 200, 200);
+  pacer.wrote(now, now, 200, 200, 200, false);
+  EXPECT_EQ(pacer.due_ns(), now + pace.age_ns);
+  now = pacer.due_ns();
+  pacer.looked(now, 1, 200, 200);
+  EXPECT_TRUE(pacer.is_writing()) << "it may be as old as that";
 }
 
 TEST(WritePacer, WaitsTwiceAsLongAfterEachFailureUntilAPassHasNone) {
@@ -340,11 +359,11 @@ TEST(WritePacer, WaitsTwiceAsLongAfterEachFailureUntilAPassHasNone) {
   for (int pass = 0; pass < 6; ++pass) {
     pacer.looked(now, 101, 128, 128);
     ASSERT_TRUE(pacer.is_writing());
-    pacer.wrote(now, now, 64, 128, true);
+    pacer.wrote(now, now, 0, 64, 128, true);
     EXPECT_EQ(pacer.due_ns(), now + pause);
     now = pacer.due_ns();
     pause = std::min(2 * pause, WritePacer::kPauseMax);
-    pacer.wrote(now, now, 128, 128, true);
+    pacer.wrote(now, now, 0, 128, 128, true);
     EXPECT_EQ(pacer.due_ns(), now + pause);
     now = pacer.due_ns();
     pause = std::min(2 * pause, WritePacer::kPauseMax);
@@ -352,11 +371,11 @@ TEST(WritePacer, WaitsTwiceAsLongAfterEachFailureUntilAPassHasNone) {
   EXPECT_EQ(pause, WritePacer::kPauseMax);
   pacer.looked(now, 1, 128, 128);
   ASSERT_TRUE(pacer.is_writing()) << "what could not be written is old";
-  pacer.wrote(now, now, 64, 128, false);
+  pacer.wrote(now, now, 0, 64, 128, false);
   EXPECT_EQ(pacer.due_ns(), now);
-  pacer.wrote(now, now, 128, 128, false);
+  pacer.wrote(now, now, 0, 128, 128, false);
   pacer.looked(now + 5, 101, 128, 128);
-  pacer.wrote(now + 5, now + 5, 64, 128, true);
+  pacer.wrote(now + 5, now + 5, 0, 64, 128, true);
   EXPECT_EQ(pacer.due_ns(), now + 5 + WritePacer::kPauseMin);
 }
 
