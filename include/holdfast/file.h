@@ -25,6 +25,9 @@
 // After a crash at any moment the next map_file() finds the last commit that succeeded, or the one
 // that was under way, whole.
 //
+// What was stored reaches a shared file without commits by itself, too, after some seconds and not
+// durably: Options::write_back.
+//
 // What goes wrong in a plain load (the device fails, the file was cut short under its mapping) goes
 // to Options::on_error, with errno and offset. What cannot be written back stays changed and in
 // memory; the error is kept for the file and told by the next sync() of each mapping, once.

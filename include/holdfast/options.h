@@ -50,6 +50,23 @@ struct SwapTier {
   FarPool far = {};  // rados: where
 };
 
+// When stores to a file that is mapped shared, without commits, are written to the file behind the
+// program's back: so that a process that dies leaves no more in memory than this says. It makes
+// nothing durable (sync() does), and writes nothing of private mappings and of files with commits.
+// docs/files.md tells more. The defaults are Linux's for its own cache (vm.dirty_*).
+struct WriteBack {
+  bool enabled = true;
+  // How often each file is looked at, milliseconds: not 0. dirty_writeback_centisecs: 5 s.
+  std::uint32_t interval_ms = 5'000;
+  // A file is written when changes have been seen in it for so long, milliseconds: so a store
+  // reaches it after that and an interval at the latest, and the time that the disk takes.
+  // dirty_expire_centisecs: 30 s.
+  std::uint32_t age_ms = 30'000;
+  // Or as soon as so much of the budget may have changed in it, percent; 100: by age alone.
+  // dirty_background_ratio: 10.
+  std::uint32_t budget_percent = 10;
+};
+
 // What to do about an error inside a plain load or store, which nothing can return.
 enum class OnError : std::uint8_t {
   terminate,  // end the program with SIGBUS after one line on standard error (the default)
@@ -69,7 +86,9 @@ struct Options {
   FaultDelivery delivery = FaultDelivery::signal;
   std::vector<SwapTier> swap = {SwapTier{}};  // compressed RAM with lz4
   bool use_move = true;              // false: never UFFDIO_MOVE, even where the kernel has it
-  bool background_reclaim = true;    // false: faults reclaim for themselves; for tests
+  bool background_reclaim = true;    // false: faults reclaim for themselves, and nothing is
+                                     // written back in the background; for tests
+  WriteBack write_back = {};         // of mapped files
   bool record_call_sites = false;    // debug builds: dump_holders() names call sites
   std::uint32_t window_pages = 512;  // unit of ageing, pages: a power of two, 8 to 512. 512 lets a
                                      // window leave with one page-table move

@@ -60,6 +60,9 @@ struct Stats {
   std::uint64_t reclaim_direct = 0, reclaim_background = 0;  // passes
   std::uint64_t skipped_pinned = 0, skipped_busy = 0, skipped_rescued = 0, skipped_recent = 0;
   std::uint64_t write_out_failed = 0;
+  // --- mapped files ---
+  std::uint64_t background_written = 0;  // pages that went to their file without being asked to
+  std::uint64_t background_failed = 0;   // attempts at that, of up to 64 pages, that failed
   // --- refusals ---
   std::uint64_t refused_interrupt = 0, refused_pins = 0, refused_memory = 0, refused_budget = 0,
                 refused_write = 0;

@@ -46,6 +46,8 @@ constexpr std::array<std::pair<Count, std::uint64_t Stats::*>, space::kCounts> k
     {Count::cow_lifted, &Stats::cow_lifted},
     {Count::cow_settled, &Stats::cow_settled},
     {Count::refused_write, &Stats::refused_write},
+    {Count::background_written, &Stats::background_written},
+    {Count::background_failed, &Stats::background_failed},
 }};
 
 SwapTierStats tier_stats(const swap::TierStats& from) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "engine/file_handle.h"
 #include "engine/paging_engine.h"
@@ -11,6 +12,8 @@ namespace holdfast::engine {
 namespace {
 
 constexpr const char* kDoing = "map file";
+// When the background comes again where somebody else had the turn: it is in no hurry.
+constexpr std::uint64_t kBusyNs = 20'000'000;
 
 std::unexpected<Error> refused(Errc code, const char* what, std::uint64_t value,
                                std::uint64_t limit, const char* remedy) {
@@ -109,8 +112,11 @@ Expected<MappedFile*> FileTable::open(PagingEngine& engine, const FileLocation& 
                                            .commits = options.commits,
                                            .bytes = bytes,
                                            .capacity = capacity,
-                                           .journal_limit = options.journal_limit})));
-  return files_.back().get();
+                                           .journal_limit = options.journal_limit,
+                                           .pace = pace_})));
+  MappedFile* const file = files_.back().get();
+  if (file->is_written_in_background()) wanted_.store(true, std::memory_order_release);
+  return file;
 }
 
 // What a crash has left of commits is brought to its end, whoever maps the file next. As long as
@@ -171,6 +177,45 @@ Expected<void> FileTable::unmap(MappedFile& file, bool lose) {
   }
   --file.views;
   return {};
+}
+
+// --- in the background ---
+
+// Null: there is none. others_ns: when the time of the next one behind it comes.
+MappedFile* FileTable::first_due(std::uint64_t& others_ns) noexcept {
+  MappedFile* first = nullptr;
+  for (const auto& file : files_) {
+    if (!file->is_written_in_background()) continue;
+    MappedFile* const behind = first == nullptr || file->pacer().due_ns() < first->pacer().due_ns()
+                                   ? std::exchange(first, file.get())
+                                   : file.get();
+    if (behind != nullptr) others_ns = std::min(others_ns, behind->pacer().due_ns());
+  }
+  return first;
+}
+
+std::uint64_t FileTable::do_some() noexcept {
+  const sync::EngineScope scope;
+  const std::uint64_t now = machine_.now_ns();
+  std::uint64_t others = now + pace_.interval_ns;  // that of a file that is mapped from now on
+  if (!turn_.try_take()) return now + kBusyNs;
+  MappedFile* const file = first_due(others);
+  if (file == nullptr || file->pacer().due_ns() > now) {
+    if (file != nullptr) others = std::min(others, file->pacer().due_ns());
+    turn_.give();
+    return others;
+  }
+  // Who unmaps the file waits for its turn, and then it is gone: but not the source and the turn.
+  const object::SourceRef source(&file->source());
+  const bool ours = source->turn().try_take();
+  if (!ours) file->pacer().postpone(now + kBusyNs);
+  std::uint64_t due = file->pacer().due_ns();
+  turn_.give();
+  if (ours) {
+    due = file->write_some(counters_);
+    source->turn().give();
+  }
+  return std::min(others, due);
 }
 
 std::uint32_t FileTable::views_of(const MappedFile& file) noexcept {

@@ -1,21 +1,28 @@
 // The files that an engine has mapped, so that a second mapping of one finds the first.
 //
+// It is also who writes them back in the background, on the reclaimer's thread: a few pages at a
+// time, of one file, with no more than that file's turn. Both turns are only tried: who maps, syncs
+// or evicts comes first.
+//
 // Thread-safety: one thread at a time maps or unmaps a file; both wait for I/O.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
 #include "engine/mapped_file.h"
 #include "holdfast/file.h"
+#include "reclaim/reclaim.h"
 
 namespace holdfast::engine {
 
 class PagingEngine;
 
-class FileTable {
+class FileTable final : public reclaim::Chore {
  public:
-  explicit FileTable(sys::Machine& machine) noexcept : machine_(machine) {}
+  FileTable(sys::Machine& machine, space::Counters& counters, const WritePace& pace) noexcept
+      : machine_(machine), counters_(counters), pace_(pace) {}
   FileTable(const FileTable&) = delete;
   FileTable& operator=(const FileTable&) = delete;
 
@@ -27,6 +34,11 @@ class FileTable {
   Expected<void> unmap(MappedFile& file, bool lose);
   // How many views the file has.
   [[nodiscard]] std::uint32_t views_of(const MappedFile& file) noexcept;
+  // Writes a few changed pages of the file whose time has come: of all files in turn.
+  std::uint64_t do_some() noexcept override;
+  [[nodiscard]] bool is_wanted() const noexcept override {
+    return wanted_.load(std::memory_order_acquire);
+  }
 
  private:
   Expected<MappedFile*> open(PagingEngine& engine, const FileLocation& where,
@@ -34,8 +46,12 @@ class FileTable {
   Expected<void> recover(sys::DataFile& data, const FileOptions& options);
   Expected<MappedFile*> share(MappedFile& file, const FileOptions& options);
   [[nodiscard]] MappedFile* find(const sys::FileIdentity& identity) noexcept;
+  [[nodiscard]] MappedFile* first_due(std::uint64_t& others_ns) noexcept;
 
   sys::Machine& machine_;
+  space::Counters& counters_;
+  const WritePace pace_;
+  std::atomic<bool> wanted_{false};  // a file that is written in the background was mapped
   sync::Turn turn_;
   std::unique_ptr<file::ReadAhead> ahead_;          // null: no file was mapped yet
   std::vector<std::unique_ptr<MappedFile>> files_;  // under the turn

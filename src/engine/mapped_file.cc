@@ -79,8 +79,8 @@ Expected<std::unique_ptr<MappedFile>> MappedFile::create(sys::Machine& machine,
                                                          const MappedFileOptions& options) {
   auto* const source = TRY(file::FileSource::create(machine, std::move(data), options.bytes,
                                                     changes_of(options), &ahead));
-  std::unique_ptr<MappedFile> file(new MappedFile(space, source, options));
-  if (options.commits) TRY_VOID(file->open_journal(machine));
+  std::unique_ptr<MappedFile> file(new MappedFile(machine, space, source, options));
+  if (options.commits) TRY_VOID(file->open_journal());
   const std::uint64_t capacity = std::max(options.bytes, options.capacity);
   file->record_ = TRY(space.map_file(pages_for(options.bytes), pages_for(capacity),
                                      file->reference_, options.mode == FileMode::read_only));
@@ -93,28 +93,56 @@ MappedFile::~MappedFile() {
 
 Expected<void> MappedFile::write_back(std::uint64_t first, std::uint64_t end, bool durable) {
   const sync::TurnGuard turn(source_->turn());
+  const auto written = write_changes(first, end, durable);
+  if (!written) return std::unexpected(written.error());
+  if (first == 0 && end >= record_->page_count()) look_at_all_ = false;
+  return {};
+}
+
+// Returns how many pages have been written. The caller has the turn.
+Expected<std::uint64_t> MappedFile::write_changes(std::uint64_t first, std::uint64_t end,
+                                                  bool durable) {
   WriteSink sink(*source_);
   std::vector<space::SavedPage> saved;
-  const bool all_pages = first == 0 && end >= record_->page_count();
   const auto result = space_.save(*record_, first, end, look_at_all_, sink, saved);
   remove_failed(saved, sink.failed);
   // What was not flushed is not safe, even if it was written: it stays changed.
   const int unsynced = durable ? source_->data().sync() : 0;
   if (unsynced == 0) space_.mark_saved(*record_, saved);
   if (unsynced != 0) source_->errors().note(unsynced, first << kPageShift);
-  const bool good = result && unsynced == 0 && sink.failed.empty();
-  if (!good) look_at_all_ = true;
-  if (good && all_pages) look_at_all_ = false;
-  if (!result) return result;
+  if (result && unsynced == 0 && sink.failed.empty()) return saved.size();
+  look_at_all_ = true;
+  ++failures_;
+  if (!result) return std::unexpected(result.error());
   if (unsynced != 0) return fail(file_trouble(unsynced, first << kPageShift, kWriting));
-  if (good) return {};
   const object::PageWrite& worst = sink.failed.front();
   return fail(file_trouble(worst.error, worst.index << kPageShift, kWriting));
 }
 
+std::uint64_t MappedFile::write_some(space::Counters& counters) {
+  const std::uint64_t pages = record_->page_count();
+  const std::uint64_t begun = machine_.now_ns();
+  if (!pacer_.is_writing()) {
+    const auto span = space_.look_for_changes(*record_, pacer_.at(), pages, pages, look_at_all_);
+    pacer_.looked(begun, span.count, span.next, pages);
+    return pacer_.due_ns();
+  }
+  if (pacer_.at() == 0) failures_before_ = failures_;
+  const auto span =
+      space_.look_for_changes(*record_, pacer_.at(), pages, space::kRunMax, look_at_all_);
+  Expected<std::uint64_t> written = 0;
+  if (span.count > 0) written = write_changes(span.first, span.end, false);
+  if (written) counters.add(space::Count::background_written, *written);
+  if (!written) counters.add(space::Count::background_failed);
+  pacer_.wrote(begun, machine_.now_ns(), written.value_or(0), span.next, pages, !written);
+  // A whole pass without a failure, whoever's, has looked at all that had to be.
+  if (!pacer_.is_writing() && failures_ == failures_before_) look_at_all_ = false;
+  return pacer_.due_ns();
+}
+
 // --- commits ---
 
-Expected<void> MappedFile::open_journal(sys::Machine& machine) {
+Expected<void> MappedFile::open_journal() {
   sys::DataFile& data = source_->data();
   if (data.path().empty()) {
     return fail({.code = Errc::invalid_argument,
@@ -122,7 +150,7 @@ Expected<void> MappedFile::open_journal(sys::Machine& machine) {
                  .what = "a file without a name",
                  .remedy = "a journal stands beside the file: give it a name"});
   }
-  journal_ = TRY(file::Journal::open(machine, file::Journal::path_for(data.path()), data));
+  journal_ = TRY(file::Journal::open(machine_, file::Journal::path_for(data.path()), data));
   return {};
 }
 

@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/write_pacer.h"
 #include "file/file.h"
 #include "holdfast/file.h"
 #include "space/space.h"
@@ -27,6 +28,7 @@ struct MappedFileOptions {
   std::uint64_t bytes = 0;  // of the file: not 0
   std::uint64_t capacity = 0;
   std::uint64_t journal_limit = 0;
+  WritePace pace = {};
 };
 
 class MappedFile {
@@ -44,6 +46,14 @@ class MappedFile {
   // Writes what has changed of pages [first, end); durable: and makes it so. The error of a page
   // that could not be written is noted for all mappings, too.
   Expected<void> write_back(std::uint64_t first, std::uint64_t end, bool durable);
+  // The same in the background, of the next few pages whose time has come; the caller has the turn.
+  // Returns when to come again.
+  std::uint64_t write_some(space::Counters& counters);
+  [[nodiscard]] bool is_written_in_background() const noexcept {
+    return mode_ == FileMode::shared && !commits_;
+  }
+  // Of the thread that calls write_some().
+  [[nodiscard]] WritePacer& pacer() noexcept { return pacer_; }
   // Makes all that has changed durable, as a whole. See FileMapping::commit.
   Expected<void> commit();
   Expected<void> rollback();
@@ -67,21 +77,25 @@ class MappedFile {
   std::uint32_t views = 0;  // mappings of it; under the table's turn
 
  private:
-  MappedFile(space::AddressSpace& space, file::FileSource* source,
+  MappedFile(sys::Machine& machine, space::AddressSpace& space, file::FileSource* source,
              const MappedFileOptions& options) noexcept
-      : space_(space),
+      : machine_(machine),
+        space_(space),
         source_(source),
         reference_(source),
         mode_(options.mode),
         commits_(options.commits),
-        journal_limit_(options.journal_limit) {}
-  Expected<void> open_journal(sys::Machine& machine);
+        journal_limit_(options.journal_limit),
+        pacer_(options.pace, machine.now_ns()) {}
+  Expected<void> open_journal();
+  Expected<std::uint64_t> write_changes(std::uint64_t first, std::uint64_t end, bool durable);
   Expected<void> commit_changes();
   Expected<void> take_changes(space::SaveSink& sink, std::vector<space::SavedPage>& saved);
   void bring_up_to_date(std::span<const space::SavedPage> saved);
   Expected<void> grow(std::uint64_t bytes);
   Expected<void> shrink(std::uint64_t bytes);
 
+  sys::Machine& machine_;
   space::AddressSpace& space_;
   file::FileSource* const source_;
   const object::SourceRef reference_;  // to it
@@ -93,6 +107,9 @@ class MappedFile {
   // Under the turn of the source.
   std::unique_ptr<file::Journal> journal_;  // with commits
   bool look_at_all_ = false;                // a save has failed since the last one of all pages
+  std::uint64_t failures_ = 0;              // saves that have failed
+  std::uint64_t failures_before_ = 0;       // ... before the pass that is under way
+  WritePacer pacer_;
   std::uint64_t covered_ = 0;  // this many of those who arrived to commit have been served
 
   std::atomic<std::uint64_t> arrived_{0};  // to commit

@@ -58,7 +58,7 @@ Expected<void> PagingEngine::build(const Plan& plan) {
   parts_->pmap = pmap_.get();
   parts_->cache = cache_.get();
   parts_->errors = {.report = &PagingEngine::report, .context = this};
-  reclaimer_.emplace(*parts_, *space_);
+  reclaimer_.emplace(*parts_, *space_, options_.write_back.enabled ? &files_ : nullptr);
   parts_->relief = &*reclaimer_;
   parts_->reclaimer = &*reclaimer_;
   pool_->set_pressure_sink(&*reclaimer_);

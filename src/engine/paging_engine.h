@@ -61,7 +61,10 @@ class PagingEngine final : public Engine {
 
  private:
   PagingEngine(sys::Machine& machine, const Options& options) noexcept
-      : machine_(machine), options_(options), files_(machine), counters_(machine) {}
+      : machine_(machine),
+        options_(options),
+        counters_(machine),
+        files_(machine, counters_, write_pace(options)) {}
   Expected<void> build(const Plan& plan);
   Expected<Pin> pin_on(const void* address, std::size_t length, const space::PinTerms& terms);
   Expected<std::vector<space::RegionRecord*>> records_of(const char* doing,
@@ -80,8 +83,8 @@ class PagingEngine final : public Engine {
 
   sys::Machine& machine_;
   const Options options_;
-  FileTable files_;
   space::Counters counters_;
+  FileTable files_;
   std::unique_ptr<page::FramePool> pool_;
   std::optional<lru::Lru> lru_;
   std::unique_ptr<swap::Swap> swap_;

@@ -132,6 +132,15 @@ Expected<void> check_options(const sys::Machine& machine, const Options& options
     return fail(bad_option("memory_budget above the machine's memory: bytes", options.memory_budget,
                            most, "give less than the machine (or its container) has"));
   }
+  const WriteBack& back = options.write_back;
+  if (back.enabled && back.interval_ms == 0) {
+    return fail(bad_option("write_back.interval_ms", 0, 1,
+                           "give at least 1 ms, or enabled = false to switch it off"));
+  }
+  if (back.budget_percent > 100) {
+    return fail(bad_option("write_back.budget_percent", back.budget_percent, 100,
+                           "give 0 to 100 percent of memory_budget"));
+  }
   if (options.swap.empty()) {
     return fail(bad_option("swap: number of tiers", 0, 1, "name at least one tier"));
   }

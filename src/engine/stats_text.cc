@@ -70,6 +70,8 @@ void add_reclaim(Report& report, const Stats& s) {
   report.line("skipped",
               "%" PRIu64 " pinned, %" PRIu64 " busy, %" PRIu64 " rescued, %" PRIu64 " recent",
               s.skipped_pinned, s.skipped_busy, s.skipped_rescued, s.skipped_recent);
+  report.line("mapped files", "%" PRIu64 " pages written in the background, %" PRIu64 " failures",
+              s.background_written, s.background_failed);
   report.line("copy on write",
               "%" PRIu64 " faults, %" PRIu64 " copied, %" PRIu64 " lifted, %" PRIu64
               " leaves settled",

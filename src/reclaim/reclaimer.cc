@@ -15,6 +15,9 @@ constexpr int kHopelessMax = 3;
 // count as one idle step. (A device that fails for all must still come to an end.)
 constexpr int kWaitsPerIdleStep = 64;
 constexpr std::uint64_t kShortWaitNs = 100'000;
+// How long at most somebody waits for others to have written to a file, before he takes it that
+// nothing can leave: as long as Linux gives a disk for one command, by default.
+constexpr std::uint64_t kTurnMaxNs = 30'000'000'000;
 // How long the thread sleeps at most: zombies and tiers are looked after even if nobody wakes it.
 constexpr std::uint64_t kNapNs = 100'000'000;
 // After this many steps in a row the thread does its chores before it goes on.
@@ -58,11 +61,15 @@ void Reclaimer::loop() noexcept {
   while (!stop_.load(std::memory_order_seq_cst)) {
     const std::uint32_t seen = wakes_.load(std::memory_order_seq_cst);
     busy_.store(1, std::memory_order_seq_cst);
-    if (pauses_.load(std::memory_order_seq_cst) == 0) work();
+    if (pauses_.load(std::memory_order_seq_cst) == 0) {
+      work();
+      chore();
+    }
     busy_.store(0, std::memory_order_seq_cst);
     sleeping_.store(1, std::memory_order_seq_cst);
     if (wakes_.load(std::memory_order_seq_cst) == seen && !stop_.load(std::memory_order_seq_cst)) {
-      sync::parking().wait(wakes_, seen, kNapNs);
+      const std::uint64_t nap = nap_ns();
+      if (nap > 0) sync::parking().wait(wakes_, seen, nap);
     }
     sleeping_.store(0, std::memory_order_seq_cst);
   }
@@ -84,8 +91,26 @@ void Reclaimer::work() noexcept {
     idle = result.progress ? 0 : idle + 1;
     if (!result.progress) sync::parking().relax();
     // Outside of the engine's scope: what was deferred runs in task context.
-    if (steps % kStepsBetweenChores == 0) chores();
+    if (steps % kStepsBetweenChores == 0) {
+      chores();
+      chore();
+    }
   }
+}
+
+// What is left of memory comes first, so it is called when that is enough, or now and then.
+void Reclaimer::chore() noexcept {
+  if (chore_ == nullptr || !chore_->is_wanted()) return;
+  if (parts_.machine.now_ns() < chore_due_ns_) return;
+  chore_due_ns_ = chore_->do_some();
+}
+
+// How long the thread may sleep. 0: not at all.
+std::uint64_t Reclaimer::nap_ns() noexcept {
+  const bool none = chore_ == nullptr || !chore_->is_wanted();
+  if (none || pauses_.load(std::memory_order_relaxed) != 0) return kNapNs;
+  const std::uint64_t now = parts_.machine.now_ns();
+  return now >= chore_due_ns_ ? 0 : std::min(kNapNs, chore_due_ns_ - now);
 }
 
 StepResult Reclaimer::step_in_background() noexcept {
@@ -122,6 +147,17 @@ bool Reclaimer::others_at_work() noexcept {
   return scanner_.stepping() != 0 || parts_.pool.counts().reserved != 0;
 }
 
+// A step found a page that has to go to a file to which somebody else is writing. Waits for him a
+// little; true: that was worth a try. Not if he may be waiting for the caller.
+bool Reclaimer::wait_for_turn(const StepResult& result, TurnWait& wait) noexcept {
+  if (!result.turn_busy || sync::this_thread().turns > 0) return false;
+  const std::uint64_t now = parts_.machine.now_ns();
+  if (wait.until_ns == 0) wait.until_ns = now + kTurnMaxNs;
+  if (now >= wait.until_ns) return false;
+  sync::parking().wait(sleeping_, sleeping_.load(std::memory_order_relaxed), kShortWaitNs);
+  return true;
+}
+
 // A step found nothing to do: waits for others, or counts it. True: nothing can leave any more.
 bool Reclaimer::give_up(const StepResult& result, Patience& patience) noexcept {
   const std::uint64_t free = parts_.pool.free_count();
@@ -143,12 +179,14 @@ bool Reclaimer::relieve(std::uint32_t frames, page::Priority priority) noexcept 
   // Also looked at before each step: what was free then others may have taken by the time that it
   // gives up, and there may be pages to reclaim again. Whoever asked tries once more.
   bool some = false;
+  TurnWait turn;
   for (Patience patience;;) {
     const std::uint64_t free = parts_.pool.free_count();
     some = some || free > kept;
     if (free > enough) break;
     const StepResult result = scanner_.step(true);
-    if (result.progress) {
+    if (result.progress || wait_for_turn(result, turn)) {
+      if (result.progress) turn = {};
       patience = {};
       some = false;
       continue;

@@ -6,7 +6,8 @@
 // until memory is full.
 //
 // The thread also does what others leave to task context: deferred functions, frames freed in
-// interrupts, zombies of unmapped regions, housekeeping of the swap tiers.
+// interrupts, zombies of unmapped regions, housekeeping of the swap tiers, and the write-back of
+// mapped files (Chore).
 #pragma once
 
 #include <atomic>
@@ -20,10 +21,24 @@
 
 namespace holdfast::reclaim {
 
+// Work for the thread that is nobody's fault, done when there is time for it: a little at once.
+class Chore {
+ public:
+  // Does some of it. Returns when it wants to be asked again, by the machine's clock, ns. Task
+  // context, nothing held; may wait for I/O, during which the thread reclaims nothing.
+  virtual std::uint64_t do_some() noexcept = 0;
+  // False: there has been nothing to do yet. Any context, lock-free.
+  [[nodiscard]] virtual bool is_wanted() const noexcept = 0;
+
+ protected:
+  ~Chore() = default;
+};
+
 class Reclaimer final : public page::PressureSink, public space::MemoryRelief {
  public:
-  Reclaimer(space::Parts& parts, space::AddressSpace& space) noexcept
-      : parts_(parts), space_(space), scanner_(parts, space) {}
+  // chore: null, or lives until stop().
+  Reclaimer(space::Parts& parts, space::AddressSpace& space, Chore* chore = nullptr) noexcept
+      : parts_(parts), space_(space), scanner_(parts, space), chore_(chore) {}
   ~Reclaimer() { stop(); }
   Reclaimer(const Reclaimer&) = delete;
   Reclaimer& operator=(const Reclaimer&) = delete;
@@ -58,20 +73,29 @@ class Reclaimer final : public page::PressureSink, public space::MemoryRelief {
     std::uint64_t idle = 0;
     int hopeless = 0;
   };
+  // For what others do with a file that a page has to go to.
+  struct TurnWait {
+    std::uint64_t until_ns = 0;  // 0: none is under way
+  };
 
   static void run_thread(void* self) noexcept;
   void loop() noexcept;
   void work() noexcept;
   void chores() noexcept;
+  void chore() noexcept;
+  [[nodiscard]] std::uint64_t nap_ns() noexcept;
   StepResult step_in_background() noexcept;
   [[nodiscard]] bool orphans_wait() noexcept;
   [[nodiscard]] bool stream_waits(std::uint64_t high) noexcept;
   [[nodiscard]] bool others_at_work() noexcept;
+  [[nodiscard]] bool wait_for_turn(const StepResult& result, TurnWait& wait) noexcept;
   [[nodiscard]] bool give_up(const StepResult& result, Patience& patience) noexcept;
 
   space::Parts& parts_;
   space::AddressSpace& space_;
   Scanner scanner_;
+  Chore* const chore_;
+  std::uint64_t chore_due_ns_ = 0;  // of the thread alone
   sync::DeferQueue deferred_;
   std::unique_ptr<sys::Thread> thread_;
 

@@ -31,12 +31,16 @@ StepResult Scanner::look(bool urgent) noexcept {
   const std::uint64_t inactive = parts_.lru.counts().inactive;
   const bool refused = space_.evictor().all_refused(inactive);
   const bool crowded = inactive > inactive_target_;
+  bool turn_busy = false;
   if (crowded && !refused) {
     const StepResult result = write_out_oldest();
     if (result.progress) return result;
+    turn_busy = result.turn_busy;
   }
   StepResult result = unmap_oldest(urgent);
-  if (result.progress || (crowded && !refused)) return {result.freed, result.progress, false};
+  if (result.progress || (crowded && !refused)) {
+    return {.freed = result.freed, .progress = result.progress, .turn_busy = turn_busy};
+  }
   if (refused) return result;
   const bool none_active = result.hopeless;
   result = inactive > 0 ? write_out_oldest() : result;
@@ -64,7 +68,8 @@ StepResult Scanner::write_out_oldest() noexcept {
     // Those that could not leave go behind the others, so that the next step sees something new.
     if (n > 0) parts_.lru.rotate_inactive(std::span(frames, n));
     const std::uint64_t inactive = parts_.lru.counts().inactive;
-    return {.hopeless = !result.busy && space_.evictor().all_refused(inactive)};
+    return {.turn_busy = result.turn_busy,
+            .hopeless = !result.busy && space_.evictor().all_refused(inactive)};
   }
   return {.freed = parts_.cache->drop_finished(), .progress = true};
 }

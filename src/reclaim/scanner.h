@@ -28,6 +28,7 @@ namespace holdfast::reclaim {
 struct StepResult {
   std::uint64_t freed = 0;  // frames that became free
   bool progress = false;    // something moved, even if nothing is free yet
+  bool turn_busy = false;   // a page can leave as soon as somebody else has written to its file
   bool hopeless = false;    // it looked at everything, and nothing can leave
 };
 

@@ -45,8 +45,10 @@ enum class Count : std::uint8_t {
   cow_lifted,
   cow_settled,
   refused_write,
+  background_written,
+  background_failed,
 };
-inline constexpr std::size_t kCounts = 34;
+inline constexpr std::size_t kCounts = 36;
 
 class Counters {
  public:
@@ -72,6 +74,6 @@ class Counters {
   sys::Machine& machine_;
   std::array<Shard, kShards> shards_{};
 };
-static_assert(static_cast<std::size_t>(Count::refused_write) + 1 == kCounts);
+static_assert(static_cast<std::size_t>(Count::background_failed) + 1 == kCounts);
 
 }  // namespace holdfast::space

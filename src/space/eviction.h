@@ -45,6 +45,7 @@ struct UnmapResult {
 struct WriteOutResult {
   std::uint32_t left = 0;  // pages that left
   bool busy = false;       // somebody else was at work on one: it may be possible soon
+  bool turn_busy = false;  // ... on its file: as soon as that has been written to
 };
 
 inline constexpr std::uint32_t kWriteOutBatch = 64;

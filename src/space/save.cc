@@ -24,6 +24,7 @@ using page::Page;
 
 namespace {
 
+constexpr std::uint64_t kLooksMax = 65536;
 constexpr int kProtectTries = 8;  // EAGAIN: the mapping is changing
 
 std::uint64_t leaf_end_of(std::uint64_t index) noexcept {
@@ -60,6 +61,22 @@ class Saver {
       at = stop;
     }
     return flush(sink);
+  }
+
+  ChangedSpan look(std::uint64_t first, std::uint64_t end, std::uint64_t most) noexcept {
+    ChangedSpan span{.first = first, .end = first, .next = first};
+    for (std::uint64_t looks = 0; looks < kLooksMax && span.next < end; ++looks) {
+      if (is_as_saved(span.next)) {
+        span.next = std::min(leaf_end_of(span.next), end);
+        continue;
+      }
+      const std::uint64_t at = span.next++;
+      if (!is_candidate(at)) continue;
+      if (span.count == 0) span.first = at;
+      span.end = at + 1;
+      if (++span.count == most) break;
+    }
+    return span;
   }
 
   // True if no page of the leaf can differ from the source's.
@@ -261,6 +278,16 @@ Expected<void> AddressSpace::save(RegionRecord& region, std::uint64_t first, std
       Saver(parts_, region, all).run(first, std::min(end, region.page_count()), sink, saved);
   region.leave();
   return result;
+}
+
+ChangedSpan AddressSpace::look_for_changes(RegionRecord& region, std::uint64_t first,
+                                           std::uint64_t end, std::uint64_t most,
+                                           bool all) noexcept {
+  if (!region.enter()) return {.first = first, .end = first, .next = end};
+  const std::uint64_t to = std::min(end, region.page_count());
+  const ChangedSpan span = Saver(parts_, region, all).look(first, to, most);
+  region.leave();
+  return span;
 }
 
 void AddressSpace::mark_saved(RegionRecord& region, std::span<const SavedPage> saved) noexcept {

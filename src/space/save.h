@@ -21,6 +21,14 @@ struct SavedPage {
   EntryValue value = {};
 };
 
+// Pages that may differ from what the source has, of those that were looked at.
+struct ChangedSpan {
+  std::uint64_t first = 0;  // the first of them, and the one behind the last
+  std::uint64_t end = 0;
+  std::uint64_t count = 0;
+  std::uint64_t next = 0;  // those before this one were looked at
+};
+
 class SaveSink {
  public:
   // Up to kRunMax pages of ascending index; their contents are good for the length of the call.

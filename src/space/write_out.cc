@@ -25,6 +25,7 @@ WriteOutResult Evictor::write_out(std::span<const FrameIndex> frames) noexcept {
   scratch.back_count = 0;
   scratch.turn_count = 0;
   scratch.busy = false;
+  scratch.turn_busy = false;
   writing_.fetch_add(1, std::memory_order_relaxed);
   for (const FrameIndex frame : frames) consider(frame, scratch);
   if (scratch.turn_count > 0) write_back(scratch);
@@ -37,7 +38,7 @@ WriteOutResult Evictor::write_out(std::span<const FrameIndex> frames) noexcept {
   }
   const std::uint32_t freed = free_gone(scratch);
   writing_.fetch_sub(1, std::memory_order_relaxed);
-  return {.left = freed, .busy = scratch.busy};
+  return {.left = freed, .busy = scratch.busy, .turn_busy = scratch.turn_busy};
 }
 
 // Looks at one inactive page: frees it if it needs no store, else adds it to the batch. The
@@ -98,6 +99,7 @@ void Evictor::consider(FrameIndex frame, WriteOutScratch& scratch) noexcept {
   if (back == Back::added) return;
   if (back == Back::busy) {
     parts_.counters.add(Count::skipped_busy);
+    scratch.turn_busy = true;
     return skip(item, scratch);
   }
   page.to(PageState::writeback);

@@ -24,6 +24,7 @@ struct Evictor::WriteOutScratch {
   swap::StoreItem stores[kWriteOutBatch];
   std::uint32_t count;
   bool busy;
+  bool turn_busy;
   std::uint64_t mark;  // of swap, before the stores
   page::Page* leaving[kWriteOutBatch];
   page::Owner leaving_owner[kWriteOutBatch];

@@ -25,6 +25,7 @@ struct ThreadContext {
   Parking* parking = nullptr;  // override of the process's parking; null: none
   int held_locks = 0;          // debug: how many ranked locks this thread holds ...
   std::uint8_t held_ranks[kHeldLocksMax] = {};  // ... and their ranks, in order of taking
+  int turns = 0;                                // that this thread has
   int held_entries = 0;            // debug: entries held; together they are one of held_ranks
   std::uint32_t random_state = 0;  // for cheap tie-breaking choices of this thread
 };

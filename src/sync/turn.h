@@ -1,12 +1,14 @@
 // A turn: what one thread at a time may do, however long it takes.
 //
 // It is for work that waits for I/O or for entries, under which no ranked lock may be held. It has
-// no rank: it is taken with nothing locked, or only tried. Task context; thread-safe.
+// no rank: it is taken with nothing locked, or only tried. Who takes it gives it: a thread that has
+// turns must not wait for those who wait for one (ThreadContext::turns). Task context; thread-safe.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 
+#include "sync/context.h"
 #include "sync/parking.h"
 
 namespace holdfast::sync {
@@ -22,9 +24,12 @@ class Turn {
   }
   // Async-signal-safe.
   [[nodiscard]] bool try_take() noexcept {
-    return word_.exchange(1, std::memory_order_seq_cst) == 0;
+    if (word_.exchange(1, std::memory_order_seq_cst) != 0) return false;
+    ++this_thread().turns;
+    return true;
   }
   void give() noexcept {
+    --this_thread().turns;
     word_.store(0, std::memory_order_seq_cst);
     parking().wake(word_, 1);
   }

@@ -20,7 +20,7 @@ TEST(StatsText, every_line_has_a_label_column_of_one_width) {
     EXPECT_NE(line[14], ' ') << line;
     ++count;
   }
-  EXPECT_EQ(count, 12 + 2 * 3);
+  EXPECT_EQ(count, 13 + 2 * 3);
 }
 
 TEST(StatsText, the_numbers_that_matter_stand_in_it) {

@@ -112,6 +112,29 @@ TEST(FileMapping, ASyncIsDurableAndWritesOnlyWhatChanged) {
   });
 }
 
+// Evictions cannot write a page to its file while a sync does; whoever needs the memory waits.
+TEST(FileMapping, NobodyIsRefusedMemoryWhileASyncWritesToASlowDisk) {
+  constexpr std::uint64_t kMore = 400;
+  FileWorld world({.seed = 1, .data_latency_ns_max = 20'000'000});
+  world.put_file(kMore * kPageSize);
+  world.run([&](Engine& engine) {
+    FileMapping mapping = world.map(engine);
+    bool done = false;
+    auto& other = world.machine.spawn("sync", [&] {
+      while (!done) EXPECT_TRUE(mapping.sync());
+    });
+    for (std::uint64_t page = 0; page < kMore; ++page) {
+      world.set_word(mapping, page * kPageSize, page + 1);
+    }
+    done = true;
+    world.machine.join(other);
+    EXPECT_EQ(world.refusals, 0) << world.refused.message();
+    for (std::uint64_t page = 0; page < kMore; ++page) {
+      ASSERT_EQ(world.word(mapping, page * kPageSize), page + 1);
+    }
+  });
+}
+
 TEST(FileMapping, UnmappingWritesWhatChanged) {
   FileWorld world;
   world.put_file(3 * kPageSize + 40);

@@ -20,6 +20,8 @@ class Program {
       : seed_(seed), commits_(commits), world_(machine_options(seed), 100) {
     world_.put_file((kPages - 1) * kPageSize + kTail);
     world_.options.delivery = seed % 3 == 0 ? FaultDelivery::thread : FaultDelivery::signal;
+    // Of the files without commits it writes some pages now and then; with commits nothing.
+    world_.options.write_back = {.enabled = seed % 4 != 0, .interval_ms = 1, .age_ms = 0};
   }
 
   void run(int steps) {

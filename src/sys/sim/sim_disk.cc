@@ -64,8 +64,15 @@ class SimDataFile final : public DataFile {
     }
     for (const std::size_t i : order) {
       core_.scheduler.point();
+      take_time();
       step(requests[i]);
     }
+  }
+
+  void take_time() noexcept {
+    const std::uint64_t most = core_.options.data_latency_ns_max;
+    if (most == 0 || core_.scheduler.current() == nullptr) return;
+    core_.scheduler.sleep_ns(core_.random.between(1, most));
   }
 
   void read_one(IoRequest& request) noexcept {

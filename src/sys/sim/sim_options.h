@@ -69,6 +69,7 @@ struct SimOptions {
   std::uint32_t block_bytes = 512;            // of swap files: 512 or 4096
   std::uint64_t file_limit_bytes = 0;         // more than that written: ENOSPC. 0: no limit
   std::uint64_t io_latency_ns_max = 200'000;  // an extent is in flight for up to that long
+  std::uint64_t data_latency_ns_max = 0;      // ... of a file that is read and written in place
 
   // --- failures by chance: parts in a million of the calls of a kind ---
   std::array<std::uint32_t, kFailureKinds> failures_per_million{};
