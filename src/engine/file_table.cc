@@ -161,11 +161,12 @@ MappedFile* FileTable::find(const sys::FileIdentity& identity) noexcept {
   return nullptr;
 }
 
-Expected<void> FileTable::unmap(MappedFile& file, bool lose) {
+Expected<void> FileTable::unmap(PagingEngine& engine, MappedFile& file, bool lose) {
   const sync::TurnGuard turn(turn_);
   if (file.views == 1) {
     const auto closed = file.close();
     if (!closed && !lose) return closed;
+    engine.ready().leave(file.record());
     std::erase_if(files_, [&](const auto& own) { return own.get() == &file; });
     return closed;
   }

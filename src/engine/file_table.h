@@ -24,7 +24,7 @@ class FileTable {
                             const FileOptions& options);
   // One view of the file less; with the last one it is closed. `lose`: even if not all of it can be
   // written. An error leaves it as it was.
-  Expected<void> unmap(MappedFile& file, bool lose);
+  Expected<void> unmap(PagingEngine& engine, MappedFile& file, bool lose);
   // How many views the file has.
   [[nodiscard]] std::uint32_t views_of(const MappedFile& file) noexcept;
 
