@@ -102,7 +102,7 @@ class [[nodiscard]] Ready {
     if (waiters != nullptr) waiters->forget(request_);
   }
 
-  // Ends the wait early, from any thread, as long as this lives (give it a name to do so):
+  // Ends a wait that has begun, from any thread, as long as this lives (so give it a name):
   //     auto pages = table.ready(offset, bytes);   // elsewhere: pages.cancel()
   //     if (!co_await pages) ...                   // Errc::cancelled, if it was not over before
   HF_TASK_ONLY void cancel() noexcept {

@@ -65,6 +65,7 @@ Expected<bool> ReadyQueue::wait(Request& request, space::RegionRecord& region,
          .limit = most << kPageShift,
          .remedy = "what comes last would push out what came first: wait for less at once"});
   }
+  request.result = 0;  // it may have been waited for before
   if (space_.is_resident(region, first, end)) return false;
   TRY_VOID(start());
   const Guard guard(lock_);
@@ -72,6 +73,8 @@ Expected<bool> ReadyQueue::wait(Request& request, space::RegionRecord& region,
   request.region = &region;
   request.first = first;
   request.end = end;
+  request.came = 0;
+  request.cancelled = false;
   request.state = Request::State::waiting;
   waiting_.push_back(request);
   wake_thread();

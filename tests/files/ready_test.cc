@@ -301,6 +301,14 @@ TEST(Ready, AWaitThatIsCancelledEndsWithThat) {
     EXPECT_EQ(waits.good(), 1u);
     long_one.cancel();  // it is over
     short_one.cancel();
+    wait_by_name(long_one, waits.all[0], waits.ended);
+    wait_by_name(short_one, waits.all[1], waits.ended);
+    waits.finish(4);
+    EXPECT_EQ(waits.good(), 2u) << "and may be waited for again";
+    EXPECT_EQ(waits.all[1].outcome->value_or(7), 0u);
+    wait_by_name(long_one, waits.all[0], waits.ended);
+    EXPECT_EQ(waits.ended, 5u);
+    EXPECT_EQ(waits.all[0].outcome->value_or(7), 0u) << "it is there";
   });
 }
 
