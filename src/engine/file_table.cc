@@ -103,7 +103,10 @@ Expected<MappedFile*> FileTable::open(PagingEngine& engine, const FileLocation& 
   }
   const std::uint64_t capacity = std::max(bytes, options.capacity);
   TRY_VOID(engine.check_region(kDoing, bytes, capacity));
-  if (ahead_ == nullptr) ahead_ = TRY(file::ReadAhead::create(machine_));
+  if (ahead_ == nullptr) {
+    ahead_ = TRY(file::ReadAhead::create(machine_));
+    overhead_bytes_.store(file::ReadAhead::kMemory);
+  }
   files_.push_back(TRY(MappedFile::create(machine_, engine.space(), *ahead_, std::move(data),
                                           {.mode = options.mode,
                                            .commits = options.commits,

@@ -3,6 +3,7 @@
 // Thread-safety: one thread at a time maps or unmaps a file; both wait for I/O.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -25,6 +26,8 @@ class FileTable {
   // One view of the file less; with the last one it is closed. `lose`: even if not all of it can be
   // written. An error leaves it as it was.
   Expected<void> unmap(PagingEngine& engine, MappedFile& file, bool lose);
+  // Memory beside the budget: what is read ahead. Any thread.
+  [[nodiscard]] std::uint64_t overhead_bytes() const noexcept { return overhead_bytes_.load(); }
   // How many views the file has.
   [[nodiscard]] std::uint32_t views_of(const MappedFile& file) noexcept;
 
@@ -39,6 +42,7 @@ class FileTable {
   sync::Turn turn_;
   std::unique_ptr<file::ReadAhead> ahead_;          // null: no file was mapped yet
   std::vector<std::unique_ptr<MappedFile>> files_;  // under the turn
+  std::atomic<std::uint64_t> overhead_bytes_{0};
 };
 
 }  // namespace holdfast::engine
