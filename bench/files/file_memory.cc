@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <holdfast/file.h>
 #include <holdfast/holdfast.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -30,12 +29,14 @@ class EngineFile final : public FileMemory {
     auto mapping = map_file(*engine_, scene_.path);
     if (!mapping) return engine_trouble(mapping.error());
     mapping_ = std::move(*mapping);
-    if (scene_.loop == FileLoop::random) {
+    if (scene_.is_random()) {
       auto advised = mapping_.advise(0, mapping_.size(), Advice::random);
       if (!advised) return engine_trouble(advised.error());
     }
     return mapping_.data();
   }
+
+  const FileMapping* mapping() const override { return &mapping_; }
 
   Result<void> sync() override {
     auto durable = mapping_.sync();
@@ -67,7 +68,7 @@ class KernelFile final : public FileMemory {
     close(fd);
     if (memory == MAP_FAILED) return system_trouble("mmap " + scene_.path);
     memory_ = static_cast<std::byte*>(memory);
-    if (scene_.loop == FileLoop::random && madvise(memory, scene_.bytes, MADV_RANDOM) != 0) {
+    if (scene_.is_random() && madvise(memory, scene_.bytes, MADV_RANDOM) != 0) {
       return system_trouble("MADV_RANDOM");
     }
     return memory_;

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "files/asked_loads.h"
 #include "files/parallel_sort.h"
 #include "transfer/disk_file.h"
 #include "workload.h"
@@ -84,6 +85,8 @@ class FileWork final : public Worker {
         return scan();
       case FileLoop::random:
         return random_loads();
+      case FileLoop::asked:
+        return memory_->mapping() != nullptr ? asked_loads() : random_loads();
       case FileLoop::sort:
         return sort();
       case FileLoop::hot:
@@ -121,6 +124,16 @@ class FileWork final : public Worker {
     for (std::uint64_t op = 0; op < scene_.ops; ++op) interval.wrong += load_random() ? 0 : 1;
     interval.seconds = now_seconds() - start;
     return figure_of(interval, 1e6);
+  }
+
+  Result<double> asked_loads() {
+    if (auto mapped = map(); !mapped) return std::unexpected(mapped.error());
+    const double start = now_seconds();
+    auto interval =
+        load_by_asking(*memory_->mapping(), scene_.coroutines, scene_.ops, pages(), random_);
+    if (!interval) return std::unexpected(interval.error());
+    interval->seconds = now_seconds() - start;
+    return figure_of(*interval, 1e6);
   }
 
   // True if it found what it should.

@@ -1,5 +1,5 @@
-// file/scan, file/random, file/sort, file/hot, file/stall: files as memory, against the kernel's
-// mmap in a memory cgroup, and against reading without mapping.
+// file/scan, file/random, file/random-32, file/sort, file/hot, file/stall: files as memory, against
+// the kernel's mmap in a memory cgroup, and against reading without mapping.
 #include <memory>
 #include <string>
 #include <utility>
@@ -109,6 +109,10 @@ void add_files(Registry& registry) {
   scene.ops = 20'000;
   add(registry, "file/random", 1, scene,
       "loads of random pages of a cold file; peer: the kernel's mmap");
+  scene.loop = FileLoop::asked;
+  scene.coroutines = 32;
+  add(registry, "file/random-32", 3, scene,
+      "the same by co_await, 32 in flight; peer: the kernel's mmap, by one thread");
   scene.loop = FileLoop::stall;
   scene.seconds = 3;
   add(registry, "file/stall", 3, scene,

@@ -45,6 +45,7 @@
 #include "holdfast/context.h"
 #include "holdfast/engine.h"
 #include "holdfast/error.h"
+#include "holdfast/ready.h"
 #include "holdfast/region.h"
 
 namespace holdfast {
@@ -82,7 +83,7 @@ class Transaction;
 
 namespace detail {
 // What a FileMapping stands for inside the engine.
-class FileControl {
+class FileControl : public ReadyControl {
  public:
   virtual ~FileControl() = default;
   virtual Expected<void> sync(std::uint64_t offset, std::uint64_t bytes) = 0;
@@ -179,6 +180,9 @@ class FileMapping {
   // As for a region. Advice::free makes zeros of it, in the file too.
   HF_TASK_ONLY Expected<void> advise(std::uint64_t offset, std::uint64_t bytes, Advice advice);
   HF_TASK_ONLY Expected<std::uint64_t> prefetch(std::uint64_t offset, std::uint64_t bytes);
+  [[nodiscard]] Ready ready(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+    return {control_, offset, bytes};
+  }
 
   // Writes what has changed (shared; not durably: sync() first) and unmaps. What was not committed
   // is gone. An error leaves the mapping as it was: nothing is lost.

@@ -11,6 +11,7 @@
 #include "holdfast/memory_resource.h"
 #include "holdfast/options.h"
 #include "holdfast/pin.h"
+#include "holdfast/ready.h"
 #include "holdfast/region.h"
 #include "holdfast/snapshot.h"
 #include "holdfast/stats.h"

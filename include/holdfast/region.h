@@ -14,6 +14,7 @@
 
 #include "holdfast/context.h"
 #include "holdfast/error.h"
+#include "holdfast/ready.h"
 
 namespace holdfast {
 
@@ -31,7 +32,7 @@ class Region;
 
 namespace detail {
 // What a Region stands for inside the engine. Implemented by the engine.
-class RegionControl {
+class RegionControl : public ReadyControl {
  public:
   virtual Expected<void> resize(std::uint64_t bytes) = 0;
   virtual Expected<void> advise(std::uint64_t offset, std::uint64_t bytes, Advice advice) = 0;
@@ -79,6 +80,15 @@ class Region {
   // Brings the range in and waits; returns how many pages came in. Stops early, without error, when
   // the rest would push out what it has just brought in. Errors: invalid_argument, io_error, ...
   HF_TASK_ONLY Expected<std::uint64_t> prefetch(std::uint64_t offset, std::uint64_t bytes);
+
+  // co_await it: the range comes in without a thread that waits; how many pages were not there (see
+  // ready.h). Errors: invalid_argument (outside the region), not_mapped (also: unmapped meanwhile),
+  // budget_exceeded (more than half of what fits in memory), io_error, corrupted, out_of_memory,
+  // interrupt_context, and system (its thread, which the first one starts). The other pages of the
+  // range may have come in.
+  [[nodiscard]] Ready ready(std::uint64_t offset, std::uint64_t bytes) const noexcept {
+    return {control_, offset, bytes};
+  }
 
   // Gives everything back now; the Region is empty afterwards. A second unmap is not_mapped.
   HF_TASK_ONLY Expected<void> unmap();

@@ -120,9 +120,10 @@ Stats PagingEngine::stats() {
   stats.managed_bytes = space.mapped_bytes;
   stats.metadata_bytes =
       pool_->metadata_bytes() + swap_->metadata_bytes() + cache_->metadata_bytes();
-  // Slots and the buffers of far memory are not charged to the budget: they are stated here.
-  stats.overhead_bytes =
-      staging_->bytes() + kFixedOverhead + swap_->metadata_bytes() + swap_->staging_bytes();
+  // Slots, the buffers of far memory and what is read ahead of files are not charged to the budget:
+  // they are stated here.
+  stats.overhead_bytes = staging_->bytes() + kFixedOverhead + swap_->metadata_bytes() +
+                         swap_->staging_bytes() + files_.overhead_bytes();
   return stats;
 }
 

@@ -107,11 +107,17 @@ Expected<std::uint64_t> FileHandle::prefetch(std::uint64_t offset, std::uint64_t
   return engine_.space().prefetch(file_.record(), offset_ + offset, bytes);
 }
 
+Expected<bool> FileHandle::begin_ready(detail::ReadyRequest& request) {
+  TRY_VOID(check("wait for pages", request.offset, request.bytes));
+  const sync::EngineScope scope;
+  return engine_.ready().wait(request, file_.record(), offset_ + request.offset);
+}
+
 Expected<void> FileHandle::unmap() {
   if (sync::in_interrupt()) return fail(engine_.refused_in_interrupt("unmap file"));
   {
     const sync::EngineScope scope;
-    TRY_VOID(engine_.files().unmap(file_, false));
+    TRY_VOID(engine_.files().unmap(engine_, file_, false));
   }
   delete this;
   return {};
@@ -128,7 +134,7 @@ void FileHandle::abandon() noexcept {
   {
     const sync::EngineScope scope;
     const char* const where = file_.has_commits() ? "left in the journal: " : "lost: ";
-    const auto closed = engine_.files().unmap(file_, true);
+    const auto closed = engine_.files().unmap(engine_, file_, true);
     if (!closed) engine_.print(("holdfast: " + (where + closed.error().message())).c_str());
   }
   delete this;

@@ -25,6 +25,7 @@ class FileHandle final : public detail::FileControl {
   Expected<void> resize(std::uint64_t bytes) override;
   Expected<void> advise(std::uint64_t offset, std::uint64_t bytes, Advice advice) override;
   Expected<std::uint64_t> prefetch(std::uint64_t offset, std::uint64_t bytes) override;
+  Expected<bool> begin_ready(detail::ReadyRequest& request) override;
   Expected<void> unmap() override;
   void abandon() noexcept override;
   [[nodiscard]] std::byte* data() const noexcept override {

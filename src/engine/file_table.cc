@@ -106,7 +106,10 @@ Expected<MappedFile*> FileTable::open(PagingEngine& engine, const FileLocation& 
   }
   const std::uint64_t capacity = std::max(bytes, options.capacity);
   TRY_VOID(engine.check_region(kDoing, bytes, capacity));
-  if (ahead_ == nullptr) ahead_ = TRY(file::ReadAhead::create(machine_));
+  if (ahead_ == nullptr) {
+    ahead_ = TRY(file::ReadAhead::create(machine_));
+    overhead_bytes_.store(file::ReadAhead::kMemory);
+  }
   files_.push_back(TRY(MappedFile::create(machine_, engine.space(), *ahead_, std::move(data),
                                           {.mode = options.mode,
                                            .commits = options.commits,
@@ -167,11 +170,12 @@ MappedFile* FileTable::find(const sys::FileIdentity& identity) noexcept {
   return nullptr;
 }
 
-Expected<void> FileTable::unmap(MappedFile& file, bool lose) {
+Expected<void> FileTable::unmap(PagingEngine& engine, MappedFile& file, bool lose) {
   const sync::TurnGuard turn(turn_);
   if (file.views == 1) {
     const auto closed = file.close();
     if (!closed && !lose) return closed;
+    engine.ready().leave(file.record());
     std::erase_if(files_, [&](const auto& own) { return own.get() == &file; });
     return closed;
   }

@@ -31,7 +31,9 @@ class FileTable final : public reclaim::Chore {
                             const FileOptions& options);
   // One view of the file less; with the last one it is closed. `lose`: even if not all of it can be
   // written. An error leaves it as it was.
-  Expected<void> unmap(MappedFile& file, bool lose);
+  Expected<void> unmap(PagingEngine& engine, MappedFile& file, bool lose);
+  // Memory beside the budget: what is read ahead. Any thread.
+  [[nodiscard]] std::uint64_t overhead_bytes() const noexcept { return overhead_bytes_.load(); }
   // How many views the file has.
   [[nodiscard]] std::uint32_t views_of(const MappedFile& file) noexcept;
   // Writes a few changed pages of the file whose time has come: of all files in turn.
@@ -55,6 +57,7 @@ class FileTable final : public reclaim::Chore {
   sync::Turn turn_;
   std::unique_ptr<file::ReadAhead> ahead_;          // null: no file was mapped yet
   std::vector<std::unique_ptr<MappedFile>> files_;  // under the turn
+  std::atomic<std::uint64_t> overhead_bytes_{0};
 };
 
 }  // namespace holdfast::engine

@@ -62,6 +62,7 @@ Expected<void> PagingEngine::build(const Plan& plan) {
   parts_->relief = &*reclaimer_;
   parts_->reclaimer = &*reclaimer_;
   pool_->set_pressure_sink(&*reclaimer_);
+  ready_.emplace(machine_, *space_);
   if (options_.background_reclaim) TRY_VOID(reclaimer_->start());
   return {};
 }
@@ -69,6 +70,7 @@ Expected<void> PagingEngine::build(const Plan& plan) {
 PagingEngine::~PagingEngine() {
   HF_CHECK(!sync::in_interrupt());  // a destructor cannot refuse
   if (!reclaimer_) return;
+  ready_->stop();
   reclaimer_->stop();
   reclaimer_->settle();
   pmap_.reset();

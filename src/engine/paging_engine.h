@@ -2,7 +2,8 @@
 //
 // Order of building, and so of ending: frame pool, LRU, swap, regions and staging; the address
 // space over them; the pmap, which delivers faults to the space; the swap cache; the reclaimer,
-// which works on all of them. The reclaimer ends first, the pmap before the memory that it knows.
+// which works on all of them. The queue of those who wait for pages ends first, then the reclaimer,
+// the pmap before the memory that it knows.
 #pragma once
 
 #include <atomic>
@@ -13,6 +14,7 @@
 
 #include "engine/file_table.h"
 #include "engine/plan.h"
+#include "engine/ready_queue.h"
 #include "holdfast/engine.h"
 #include "reclaim/reclaim.h"
 #include "space/space.h"
@@ -53,6 +55,7 @@ class PagingEngine final : public Engine {
   // For regions.
   [[nodiscard]] space::AddressSpace& space() noexcept { return *space_; }
   [[nodiscard]] FileTable& files() noexcept { return files_; }
+  [[nodiscard]] ReadyQueue& ready() noexcept { return *ready_; }
   void print(const char* line) noexcept { machine_.print_line(line); }
   // Whether a region of that size can be made now. Errors: those of map_anonymous.
   Expected<void> check_region(const char* doing, std::uint64_t bytes, std::uint64_t capacity);
@@ -96,6 +99,7 @@ class PagingEngine final : public Engine {
   std::unique_ptr<pmap::Pmap> pmap_;
   std::unique_ptr<cache::SwapCache> cache_;
   std::optional<reclaim::Reclaimer> reclaimer_;
+  std::optional<ReadyQueue> ready_;
 };
 
 }  // namespace holdfast::engine

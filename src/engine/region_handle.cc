@@ -34,10 +34,18 @@ Expected<std::uint64_t> RegionHandle::prefetch(std::uint64_t offset, std::uint64
   return engine_.space().prefetch(record_, offset, bytes);
 }
 
+Expected<bool> RegionHandle::begin_ready(detail::ReadyRequest& request) {
+  if (sync::in_interrupt()) return fail(engine_.refused_in_interrupt("wait for pages"));
+  TRY_VOID(check_range("wait for pages", request.offset, request.bytes));
+  const sync::EngineScope scope;
+  return engine_.ready().wait(request, record_, request.offset);
+}
+
 Expected<void> RegionHandle::unmap() {
   if (sync::in_interrupt()) return fail(engine_.refused_in_interrupt("unmap region"));
   {
     const sync::EngineScope scope;
+    engine_.ready().leave(record_);
     TRY_VOID(engine_.space().unmap(record_));
   }
   delete this;

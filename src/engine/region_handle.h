@@ -15,6 +15,7 @@ class RegionHandle final : public detail::RegionControl {
   Expected<void> resize(std::uint64_t bytes) override;
   Expected<void> advise(std::uint64_t offset, std::uint64_t bytes, Advice advice) override;
   Expected<std::uint64_t> prefetch(std::uint64_t offset, std::uint64_t bytes) override;
+  Expected<bool> begin_ready(detail::ReadyRequest& request) override;
   Expected<void> unmap() override;
   Expected<void> unmap_later() noexcept override;
   [[nodiscard]] std::byte* base() const noexcept override {

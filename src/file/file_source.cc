@@ -62,15 +62,27 @@ FileSource::~FileSource() {
   if (room_ != 0) machine_.release(room_, kRoomPages * kPageSize);
 }
 
+// What is to be read of the file, as far as the file has it.
+struct FileSource::Extents {
+  std::uint64_t there = 0;  // bytes that the file has
+  std::uint64_t ours = 0;   // bytes of it that the region stands for
+  std::uint32_t count = 0;
+  sys::IoRequest all[kExtentsMax];
+
+  // Whole pages; the last one, which the file ends in, is no such.
+  [[nodiscard]] std::uint64_t whole() const noexcept { return std::min(ours, there) >> kPageShift; }
+  [[nodiscard]] std::span<sys::IoRequest> list() noexcept { return {all, count}; }
+};
+
 bool FileSource::read(std::uint64_t first, std::uint32_t pages, std::byte* const* to,
                       Error& error) noexcept {
-  std::uint64_t there = 0;
-  if (const int refused = data_->size(there); refused != 0) {
+  Extents extents;
+  extents.ours = bytes();
+  if (const int refused = data_->size(extents.there); refused != 0) {
     error = read_error(refused, first << kPageShift);
     return false;
   }
-  const std::uint64_t ours = bytes();
-  const std::uint64_t whole = std::min(ours, there) >> kPageShift;
+  const std::uint64_t whole = extents.whole();
   std::uint32_t had = 0;
   while (ahead_ != nullptr && had < pages && first + had < whole) {
     const std::uint64_t most = std::min<std::uint64_t>(pages - had, whole - first - had);
@@ -79,26 +91,48 @@ bool FileSource::read(std::uint64_t first, std::uint32_t pages, std::byte* const
     if (count == 0) break;
     had += count;
   }
-  sys::IoRequest extents[kExtentsMax];
-  std::uint32_t count = 0;
   for (std::uint32_t i = had; i < pages; ++i) {
-    const std::uint64_t offset = (first + i) << kPageShift;
-    const std::uint64_t wanted =
-        offset < ours ? std::min<std::uint64_t>(kPageSize, ours - offset) : 0;
-    if (wanted > 0 && offset >= there) {
-      error = beyond_end(offset, there);
-      return false;
-    }
-    const std::uint64_t got = wanted == 0 ? 0 : std::min(wanted, there - offset);
-    if (got < kPageSize) std::memset(to[i] + got, 0, kPageSize - got);
-    if (got == 0) continue;
-    if (count == kExtentsMax) {
-      if (!read_extents(std::span(extents, count), error)) return false;
-      count = 0;
-    }
-    count = add_extent(extents, count, {.data = to[i], .bytes = got, .offset = offset});
+    if (!add(extents, first + i, to[i], error)) return false;
   }
-  return read_extents(std::span(extents, count), error);
+  return read_extents(extents.list(), error);
+}
+
+bool FileSource::read_scattered(std::span<const object::PageRead> pages, Error& error) noexcept {
+  Extents extents;
+  extents.ours = bytes();
+  if (const int refused = data_->size(extents.there); refused != 0) {
+    error = read_error(refused, pages.front().index << kPageShift);
+    return false;
+  }
+  const std::uint64_t whole = extents.whole();
+  for (const object::PageRead& page : pages) {
+    const bool may_be_ahead = ahead_ != nullptr && page.index < whole;
+    if (may_be_ahead && ahead_->take(*this, page.index, 1, &page.to) == 1) continue;
+    if (!add(extents, page.index, page.to, error)) return false;
+  }
+  return read_extents(extents.list(), error);
+}
+
+// Adds the page, and fills with zeros what lies beyond the end; what was added is read first where
+// there is no room for more.
+bool FileSource::add(Extents& extents, std::uint64_t index, std::byte* to, Error& error) noexcept {
+  const std::uint64_t offset = index << kPageShift;
+  const std::uint64_t wanted =
+      offset < extents.ours ? std::min<std::uint64_t>(kPageSize, extents.ours - offset) : 0;
+  if (wanted > 0 && offset >= extents.there) {
+    error = beyond_end(offset, extents.there);
+    return false;
+  }
+  const std::uint64_t got = wanted == 0 ? 0 : std::min(wanted, extents.there - offset);
+  if (got < kPageSize) std::memset(to + got, 0, kPageSize - got);
+  if (got == 0) return true;
+  if (extents.count == kExtentsMax) {
+    if (!read_extents(extents.list(), error)) return false;
+    extents.count = 0;
+  }
+  extents.count =
+      add_extent(extents.all, extents.count, {.data = to, .bytes = got, .offset = offset});
+  return true;
 }
 
 void FileSource::expect(std::uint64_t first, std::uint32_t step, std::uint32_t pages) noexcept {

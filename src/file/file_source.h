@@ -36,6 +36,8 @@ class FileSource final : public object::PageSource {
 
   [[nodiscard]] bool read(std::uint64_t first, std::uint32_t pages, std::byte* const* to,
                           Error& error) noexcept override;
+  [[nodiscard]] bool read_scattered(std::span<const object::PageRead> pages,
+                                    Error& error) noexcept override;
   void expect(std::uint64_t first, std::uint32_t step, std::uint32_t pages) noexcept override;
   [[nodiscard]] object::PageSpan around(std::uint64_t index) noexcept override {
     return {index, 1};
@@ -75,6 +77,9 @@ class FileSource final : public object::PageSource {
         ahead_(ahead),
         bytes_(bytes) {}
   ~FileSource() override;
+  struct Extents;
+  [[nodiscard]] bool add(Extents& extents, std::uint64_t index, std::byte* to,
+                         Error& error) noexcept;
   [[nodiscard]] bool read_extents(std::span<sys::IoRequest> requests, Error& error) noexcept;
 
   sys::Machine& machine_;

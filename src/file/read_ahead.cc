@@ -9,9 +9,6 @@ namespace holdfast::file {
 
 namespace {
 
-constexpr std::uint64_t kMemory =
-    std::uint64_t{ReadAhead::kChunks} * ReadAhead::kChunkPages * kPageSize;
-
 // Two files of one number forget each other's chunks, which does no harm.
 std::uint64_t number_of(const sys::FileIdentity& identity) noexcept {
   return identity.inode ^ identity.device * 0x9e3779b97f4a7c15ULL;

@@ -37,6 +37,7 @@ class ReadAhead {
  public:
   static constexpr std::uint32_t kChunkPages = 64;
   static constexpr std::uint32_t kChunks = 32;
+  static constexpr std::uint64_t kMemory = std::uint64_t{kChunks} * kChunkPages * kPageSize;
 
   // Errors: out_of_memory (address space), and those of start_thread.
   [[nodiscard]] static Expected<std::unique_ptr<ReadAhead>> create(sys::Machine& machine);

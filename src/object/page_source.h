@@ -31,6 +31,12 @@ struct PageSpan {
   std::uint64_t pages = 0;
 };
 
+// A page that is to be read.
+struct PageRead {
+  std::uint64_t index = 0;
+  std::byte* to = nullptr;  // kPageSize bytes, aligned to 8
+};
+
 // A page that goes back to its source.
 struct PageWrite {
   std::uint64_t index = 0;
@@ -49,6 +55,16 @@ class PageSource {
   // and where (io_error, corrupted); the room is undefined then.
   [[nodiscard]] virtual bool read(std::uint64_t first, std::uint32_t pages, std::byte* const* to,
                                   Error& error) noexcept = 0;
+
+  // The same for pages that need not be neighbours, of ascending index. What waits for a device has
+  // all of them in flight at once.
+  [[nodiscard]] virtual bool read_scattered(std::span<const PageRead> pages,
+                                            Error& error) noexcept {
+    for (const PageRead& page : pages) {
+      if (!read(page.index, 1, &page.to, error)) return false;
+    }
+    return true;
+  }
 
   // The pages around `index` that cost little more than it alone. Contains `index`.
   [[nodiscard]] virtual PageSpan around(std::uint64_t index) noexcept = 0;

@@ -77,8 +77,7 @@ Expected<void> AddressSpace::resize(RegionRecord& region, PageCount pages) {
 Expected<std::uint64_t> AddressSpace::prefetch(RegionRecord& region, std::uint64_t offset,
                                                std::uint64_t bytes) {
   if (!region.enter()) return fail({.code = Errc::not_mapped, .doing = "prefetch"});
-  // Never more than half of what there is: the rest would push out what has just come in.
-  const std::uint64_t most = parts_.pool.pages().size() / 2;
+  const std::uint64_t most = most_at_once();
   const std::uint64_t end = std::min(pages_for(offset + bytes).value, region.page_count());
   std::uint64_t came = 0;
   Expected<std::uint64_t> result;

@@ -39,6 +39,17 @@ struct SpaceCounts {
   std::uint64_t regions = 0;       // live and zombie
 };
 
+// Pages that somebody waits for, without a thread: bring_in_together().
+struct WantedPages {
+  std::uint64_t first = 0;  // the first that has not had its turn
+  std::uint64_t end = 0;
+  std::uint64_t came = 0;  // so many were not in memory, and have come
+  bool failed = false;     // the page `first` could not be had: `error` says why
+  Error error = {};
+
+  [[nodiscard]] bool is_over() const noexcept { return failed || first >= end; }
+};
+
 // How a range is to be pinned.
 struct PinTerms {
   Access access = Access::write;
@@ -68,6 +79,18 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
                                       std::uint64_t bytes, Advice advice);
   [[nodiscard]] Expected<std::uint64_t> prefetch(RegionRecord& region, std::uint64_t offset,
                                                  std::uint64_t bytes);
+  // The most pages that one range is brought in for: the rest would push out what has just come.
+  [[nodiscard]] std::uint64_t most_at_once() const noexcept {
+    return parts_.pool.pages().size() / 2;
+  }
+  // Brings in the next pages of the ranges, up to kRunMax of all of them, with all reads in flight
+  // at once. Each range goes on, or is over, by itself; the first one goes on in any case. Errors:
+  // not_mapped.
+  [[nodiscard]] Expected<void> bring_in_together(RegionRecord& region,
+                                                 std::span<WantedPages> ranges);
+  // True if no page of the range was absent when it was looked at.
+  [[nodiscard]] bool is_resident(RegionRecord& region, std::uint64_t first,
+                                 std::uint64_t end) const noexcept;
   // Pages that outlived their region under pins and are pinned no more are given back. Returns how
   // many. Called by the reclaimer's thread, and before the engine ends.
   std::uint64_t sweep_zombies() noexcept;
@@ -140,6 +163,10 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   [[nodiscard]] std::uint64_t pins_limit() noexcept;
 
  private:
+  // together.cc
+  void bring_in_rest(RegionRecord& region, WantedPages& range, std::uint64_t end,
+                     std::span<const std::uint64_t> pages, std::uint32_t width) noexcept;
+
   // detach.cc
   struct DetachScratch;
   Expected<void> detach(RegionRecord& region, std::uint64_t first, std::uint64_t end);

@@ -9,7 +9,8 @@
 //   none, filled, swapped; none with a base (shared_tables.h)
 //              fault_run.cc: put together in a staging buffer (or in warm frames), entered in one
 //              call; swapped ones by one batched load, those that the region's source has by
-//              fault_source.cc, with their neighbours
+//              fault_source.cc, with their neighbours; fault_scattered.cc: pages that are asked
+//              for at once, not by a fault
 //
 // Rules that make it safe in a signal handler and free of deadlock:
 //   1. What it needs (staging buffer, frames, tables) is taken before an entry is locked.
@@ -22,6 +23,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "base/base.h"
 #include "page/page.h"
@@ -32,16 +34,18 @@
 
 namespace holdfast::space {
 
-// Entries of one fault that are locked, lowest index first, in equal steps.
+// Entries of one fault that are locked, lowest index first, in equal steps; or of what was asked
+// for at once, wherever it lies.
 struct LockedRun {
   RegionRecord* region = nullptr;
   std::uint64_t first = 0;  // index of the lowest
-  std::uint32_t step = 1;   // distance between neighbours, pages
+  std::uint32_t step = 1;   // distance between neighbours, pages; 0: `scattered` says where
   std::uint32_t pages = 0;
-  std::uint32_t primary = 0;  // which of them faulted
+  std::uint32_t primary = 0;                 // which of them faulted
+  const std::uint64_t* scattered = nullptr;  // `pages` indices, ascending
 
   [[nodiscard]] std::uint64_t index(std::uint32_t i) const noexcept {
-    return first + std::uint64_t{i} * step;
+    return step == 0 ? scattered[i] : first + std::uint64_t{i} * step;
   }
   [[nodiscard]] Entry& entry(std::uint32_t i) const noexcept { return region->entry(index(i)); }
   [[nodiscard]] Address address(std::uint32_t i) const noexcept {
@@ -60,6 +64,12 @@ class FaultServer {
   [[nodiscard]] Expected<std::uint32_t> bring_in(RegionRecord& region, std::uint64_t index,
                                                  RunPlan plan,
                                                  sys::Access access = sys::Access::read) noexcept;
+
+  // Brings in those of the pages (of ascending index, at most kRunMax) that are absent and that
+  // nobody else is at work on, with all reads in flight at once. The region is entered. Returns how
+  // many came in: bring_in() brings the others, and finds out what could not be read.
+  std::uint32_t bring_in_scattered(RegionRecord& region,
+                                   std::span<const std::uint64_t> indices) noexcept;
 
   // Pays for the leaf's page of the table, once. False: no frame now. Nothing is locked.
   [[nodiscard]] bool pay_for_leaf(RegionRecord& region, std::uint64_t index) noexcept;
@@ -112,6 +122,12 @@ class FaultServer {
   Outcome finish(const LockedRun& run, std::uint32_t entered, int error) noexcept;
   void publish(const LockedRun& run, std::uint32_t i, page::Page& page,
                const std::byte* bytes) noexcept;
+
+  // fault_scattered.cc
+  std::uint32_t lock_scattered(RegionRecord& region, std::span<const std::uint64_t> indices,
+                               std::uint32_t most, std::uint64_t* locked) noexcept;
+  std::uint32_t enter_scattered(const LockedRun& run, page::Reservation& frames,
+                                std::byte* const* pages) noexcept;
 
   // fault_write.cc
   struct WriteRun;

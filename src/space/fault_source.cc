@@ -62,16 +62,23 @@ void FaultServer::lock_before(LockedRun& run, std::uint32_t pages) noexcept {
   }
 }
 
-// Puts the content of each page of the run that is the source's at pages[i], a stretch of them at a
-// time. False: the source could not; `error` says why.
+// Puts the content of each page of the run that is the source's at pages[i], a stretch of
+// neighbours at a time, and others all at once. False: the source could not; `error` says why.
 bool FaultServer::fill_from_source(const LockedRun& run, std::byte* const* pages,
                                    Error& error) noexcept {
   object::PageSource* const source = run.region->source.get();
   if (source == nullptr) return true;
+  if (run.step != 1) {
+    object::PageRead reads[kRunMax];
+    std::uint32_t count = 0;
+    for (std::uint32_t i = 0; i < run.pages; ++i) {
+      if (is_from_source(run, i)) reads[count++] = {.index = run.index(i), .to = pages[i]};
+    }
+    return count == 0 || source->read_scattered(std::span(reads, count), error);
+  }
   for (std::uint32_t i = 0; i < run.pages;) {
     std::uint32_t count = 0;
-    const std::uint32_t most = run.step == 1 ? run.pages - i : 1;
-    while (count < most && is_from_source(run, i + count)) ++count;
+    while (i + count < run.pages && is_from_source(run, i + count)) ++count;
     if (count > 0 && !source->read(run.index(i), count, pages + i, error)) return false;
     i += std::max(count, 1U);
   }

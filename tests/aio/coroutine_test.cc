@@ -1,24 +1,14 @@
 // Coroutines: co_await a transfer; what follows runs in task context, and may submit more.
 #include <array>
 #include <atomic>
-#include <coroutine>
-#include <exception>
 
 #include "aio/real_aio.h"
+#include "support/detached.h"
 
 namespace holdfast::aio::test {
 namespace {
 
-// Begins at once and ends by itself.
-struct Detached {
-  struct promise_type {
-    Detached get_return_object() noexcept { return {}; }
-    std::suspend_never initial_suspend() noexcept { return {}; }
-    std::suspend_never final_suspend() noexcept { return {}; }
-    void return_void() noexcept {}
-    void unhandled_exception() noexcept { std::terminate(); }
-  };
-};
+using tests::Detached;
 
 class AioCoroutines : public AioTest {
  protected:

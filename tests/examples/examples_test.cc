@@ -82,6 +82,16 @@ TEST(Examples, a_file_of_four_budgets_is_sorted_in_place_by_several_threads) {
   EXPECT_EQ(run_program("sort_file", directory.file("none")).status, 1);
 }
 
+TEST(Examples, rows_of_a_file_of_four_budgets_are_found_by_loads_and_by_coroutines) {
+  const tests::TempDirectory directory;
+  const auto result = run_program(
+      "lookups", directory.file("rows") + " --memory 8M --make 32M --count 2000 --at-once 40");
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_EQ(result.output.find("WRONG"), std::string::npos) << result.output;
+  EXPECT_NE(result.output.find("by coroutines: 2000 lookups"), std::string::npos) << result.output;
+  EXPECT_EQ(run_program("lookups", directory.file("none")).status, 1);
+}
+
 TEST(Examples, sort_sorts_four_budgets) {
   const auto result = run_program("sort", "--memory 8M --times 4");
   EXPECT_EQ(result.status, 0) << result.output;

@@ -113,5 +113,16 @@ TEST(ReadAhead, StreamsThatStoreFindWhatTheyStored) {
   }
 }
 
+TEST(ReadAhead, ItsMemoryIsStatedWithTheFirstFile) {
+  FileWorld world({.seed = 1}, kBudget);
+  world.put_file(kPages * kPageSize);
+  world.run([&](Engine& engine) {
+    const std::uint64_t before = engine.stats().overhead_bytes;
+    const FileMapping first = world.map(engine);
+    const FileMapping second = world.map(engine, {.offset = 5});
+    EXPECT_EQ(engine.stats().overhead_bytes - before, std::uint64_t{8} << 20);
+  });
+}
+
 }  // namespace
 }  // namespace holdfast::tests

@@ -57,6 +57,7 @@ class SimDataFile final : public DataFile {
   template <class Step>
   void transfer(std::span<IoRequest> requests, Step step) noexcept {
     core_.scheduler.point();
+    core_.stats.in_flight_max = std::max<std::uint64_t>(core_.stats.in_flight_max, requests.size());
     std::vector<std::size_t> order(requests.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
     for (std::size_t i = order.size(); i > 1; --i) {
