@@ -121,6 +121,7 @@ Stats PagingEngine::stats() {
   // Slots and the buffers of far memory are not charged to the budget: they are stated here.
   stats.overhead_bytes =
       staging_->bytes() + kFixedOverhead + swap_->metadata_bytes() + swap_->staging_bytes();
+  if (far_rooms_) stats.overhead_bytes += far_rooms_->bytes();
   return stats;
 }
 
