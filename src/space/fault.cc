@@ -36,7 +36,7 @@ Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_
                                       ? page::Priority::fresh
                                       : page::Priority::normal;
   Fetched fetched(*this);
-  for (int tries = 0; tries < kAttemptsMax;) {
+  for (int tries = 0; tries < kAttemptsMax; ++tries) {
     const Outcome outcome = attempt(region, index, plan, access, priority, fetched);
     if (outcome.failed) return fail(outcome.error);
     if (outcome.step == Step::done) {
@@ -45,10 +45,9 @@ Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_
     }
     if (outcome.step == Step::far) {
       if (reach == swap::Reach::here) return fail({.code = Errc::would_block, .doing = "fault"});
-      fetch(region, index, plan, fetched);  // as often as it takes: each is a wait that ends
+      fetch(region, index, plan, fetched);
       continue;
     }
-    ++tries;
     const bool is_scarce = outcome.step == Step::no_memory || outcome.step == Step::no_places;
     if (is_scarce && ++scarce > kScarceMax) break;
     if (!settle_for_less(plan, outcome.step, priority)) break;
@@ -107,8 +106,8 @@ FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t in
   }
   const EntryValue hint = entry.peek();
   if (hint.kind() == EntryKind::swapped) parts_.swap.prefetch(hint.slot());
-  if (is_far(hint) && fetched.find(hint.slot()) == nullptr) return Outcome::retry(Step::far);
   if (!sharing_.is_ready(region, index)) sharing_.make_ready(region, index);
+  if (is_far(hint) && fetched.find(hint.slot()) == nullptr) return Outcome::retry(Step::far);
   if (!pay_for_leaf(region, index)) return Outcome::retry(Step::no_frames);
   StagingBuffer staging(parts_.staging);
   page::Reservation frames = parts_.pool.reserve(std::clamp(plan.pages, 1U, kRunMax), priority);
