@@ -315,14 +315,15 @@ TEST_F(FarRun, the_commands_list_and_remove_what_dead_sessions_left) {
 }
 
 TEST_F(FarRun, an_engine_of_the_library_keeps_its_pages_there) {
-  Options engine_options;
-  engine_options.memory_budget = 16 << 20;
-  engine_options.swap = {{.kind = SwapTier::Kind::rados,
-                          .far = {.pool = "holdfast",
-                                  .name_space = space(),
-                                  .configuration = cluster().configuration(),
-                                  .user = "holdfast"}}};
-  {
+  for (const FaultDelivery delivery : {FaultDelivery::signal, FaultDelivery::thread}) {
+    Options engine_options;
+    engine_options.memory_budget = 16 << 20;
+    engine_options.delivery = delivery;
+    engine_options.swap = {{.kind = SwapTier::Kind::rados,
+                            .far = {.pool = "holdfast",
+                                    .name_space = space(),
+                                    .configuration = cluster().configuration(),
+                                    .user = "holdfast"}}};
     auto engine = Engine::create(engine_options);
     ASSERT_TRUE(engine) << engine.error().message();
     constexpr std::size_t kWords = (std::size_t{48} << 20) / sizeof(std::uint64_t);
