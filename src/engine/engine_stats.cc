@@ -124,6 +124,7 @@ Stats PagingEngine::stats() {
   // they are stated here.
   stats.overhead_bytes = staging_->bytes() + kFixedOverhead + swap_->metadata_bytes() +
                          swap_->staging_bytes() + files_.overhead_bytes();
+  if (far_rooms_) stats.overhead_bytes += far_rooms_->bytes();
   return stats;
 }
 

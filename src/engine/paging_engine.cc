@@ -42,6 +42,10 @@ Expected<void> PagingEngine::build(const Plan& plan) {
   TRY_VOID(regions_->start());
   staging_.emplace(machine_);
   TRY_VOID(staging_->start());
+  if (swap_->has_far_tier()) {
+    far_rooms_.emplace(machine_);
+    TRY_VOID(far_rooms_->start());
+  }
   TRY_VOID(clean_.start(machine_, pool_->pages().size()));
   parts_.emplace(space::Parts{.machine = machine_,
                               .pool = *pool_,
@@ -51,6 +55,7 @@ Expected<void> PagingEngine::build(const Plan& plan) {
                               .regions = *regions_,
                               .staging = *staging_,
                               .clean = clean_,
+                              .far_rooms = far_rooms_ ? &*far_rooms_ : nullptr,
                               .window_pages = plan.cache.window_pages});
   space_.emplace(*parts_);
   pmap_ = TRY(pmap::create_remap(machine_, plan.faults, *space_));

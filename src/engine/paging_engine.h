@@ -93,6 +93,7 @@ class PagingEngine final : public Engine {
   std::unique_ptr<swap::Swap> swap_;
   std::optional<space::RegionTable> regions_;
   std::optional<space::StagingPool> staging_;
+  std::optional<space::FarRooms> far_rooms_;  // with a far tier only
   object::CleanHashes clean_;
   std::optional<space::Parts> parts_;
   std::optional<space::AddressSpace> space_;

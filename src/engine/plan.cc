@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "holdfast/engine.h"
+#include "space/space.h"
 
 namespace holdfast::engine {
 namespace {
@@ -185,6 +186,9 @@ Expected<Plan> plan_for(const sys::Machine& machine, const Options& options) {
   plan.faults.delivery =
       options.delivery == FaultDelivery::signal ? sys::Delivery::signal : sys::Delivery::thread;
   plan.faults.allow_move = options.use_move;
+  const bool is_far = std::ranges::any_of(
+      options.swap, [](const SwapTier& tier) { return tier.kind == SwapTier::Kind::rados; });
+  if (is_far) plan.faults.far_threads = space::FarRooms::count_for(machine);
   return plan;
 }
 

@@ -126,6 +126,15 @@ bool AddressSpace::owns(Address address) const noexcept {
 }
 
 sys::FaultOutcome AddressSpace::on_fault(Address address, sys::Access access) noexcept {
+  return serve_fault(address, access, swap::Reach::anywhere);
+}
+
+sys::FaultOutcome AddressSpace::on_near_fault(Address address, sys::Access access) noexcept {
+  return serve_fault(address, access, swap::Reach::here);
+}
+
+sys::FaultOutcome AddressSpace::serve_fault(Address address, sys::Access access,
+                                            swap::Reach reach) noexcept {
   RegionRecord* region = parts_.regions.find(address);
   if (region == nullptr) return sys::FaultOutcome::not_ours;
   parts_.counters.add(Count::faults);
@@ -163,10 +172,11 @@ sys::FaultOutcome AddressSpace::on_fault(Address address, sys::Access access) no
     return refuse(error, address);
   }
   const auto pages =
-      faults_.bring_in(*region, index, FaultServer::plan_for(*region, index), access);
+      faults_.bring_in(*region, index, FaultServer::plan_for(*region, index), access, reach);
   const bool stuck = pages && is_stuck(*region, index, *pages);
   if (pages && *pages == 0) parts_.pmap->wake(address);
   region->leave();
+  if (!pages && pages.error().code == Errc::would_block) return sys::FaultOutcome::far;
   if (!pages) return refuse(pages.error(), address);
   if (!stuck) return sys::FaultOutcome::served;
   return refuse({.code = Errc::corrupted,

@@ -148,6 +148,7 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   // --- faults ---
   [[nodiscard]] bool owns(Address address) const noexcept override;
   sys::FaultOutcome on_fault(Address address, sys::Access access) noexcept override;
+  sys::FaultOutcome on_near_fault(Address address, sys::Access access) noexcept override;
 
   [[nodiscard]] Evictor& evictor() noexcept { return evictor_; }
   // Waits until nobody works on a live region: a handler thread lets go of the rest of a run only
@@ -208,6 +209,7 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   [[nodiscard]] std::uint64_t all_pins() noexcept;
 
   // faults
+  sys::FaultOutcome serve_fault(Address address, sys::Access access, swap::Reach reach) noexcept;
   sys::FaultOutcome refuse(const Error& error, Address address) noexcept;
   bool is_stuck(RegionRecord& region, std::uint64_t index, std::uint32_t came_in) noexcept;
 

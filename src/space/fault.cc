@@ -26,7 +26,8 @@ RunPlan FaultServer::plan_for(RegionRecord& region, std::uint64_t index) noexcep
 }
 
 Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_t index,
-                                              RunPlan plan, sys::Access access) noexcept {
+                                              RunPlan plan, sys::Access access,
+                                              swap::Reach reach) noexcept {
   int scarce = 0;
   plan = with_neighbours(region, index, plan);
   if (region.from_file) expect_beyond(region, index, plan);
@@ -34,29 +35,41 @@ Expected<std::uint32_t> FaultServer::bring_in(RegionRecord& region, std::uint64_
   const page::Priority priority = region.entry(index).peek().kind() == EntryKind::none
                                       ? page::Priority::fresh
                                       : page::Priority::normal;
+  Fetched fetched(*this);
   for (int tries = 0; tries < kAttemptsMax; ++tries) {
-    const Outcome outcome = attempt(region, index, plan, access, priority);
+    const Outcome outcome = attempt(region, index, plan, access, priority, fetched);
     if (outcome.failed) return fail(outcome.error);
     if (outcome.step == Step::done) {
       if (outcome.pages > 1) region.streams.brought(index - plan.before, plan, outcome.pages);
       return outcome.pages;
     }
+    if (outcome.step == Step::far) {
+      if (reach == swap::Reach::here) return fail({.code = Errc::would_block, .doing = "fault"});
+      fetch(region, index, plan, fetched);
+      continue;
+    }
     const bool is_scarce = outcome.step == Step::no_memory || outcome.step == Step::no_places;
     if (is_scarce && ++scarce > kScarceMax) break;
-    if (outcome.step != Step::again) {
-      parts_.counters.add(Count::reclaim_direct);
-      // Places for copies come free when pages leave, however many frames are free.
-      const std::uint64_t more = outcome.step == Step::no_places ? parts_.pool.free_count() : 0;
-      const auto wanted = static_cast<std::uint32_t>(plan.pages + more);
-      if (!parts_.relief->relieve(wanted, priority)) break;
-    } else {
-      sync::parking().relax();
-    }
-    plan.pages = std::max(1U, plan.pages / 2);  // what is scarce or contended is asked for in less
-    plan.before = std::min(plan.before, plan.pages - 1);
+    if (!settle_for_less(plan, outcome.step, priority)) break;
   }
   parts_.counters.add(Count::refused_memory);
   return fail(out_of_frames(region, index));
+}
+
+// What is scarce or contended is asked for in less. False: nothing can leave any more.
+bool FaultServer::settle_for_less(RunPlan& plan, Step why, page::Priority priority) noexcept {
+  if (why != Step::again) {
+    parts_.counters.add(Count::reclaim_direct);
+    // Places for copies come free when pages leave, however many frames are free.
+    const std::uint64_t more = why == Step::no_places ? parts_.pool.free_count() : 0;
+    const auto wanted = static_cast<std::uint32_t>(plan.pages + more);
+    if (!parts_.relief->relieve(wanted, priority)) return false;
+  } else {
+    sync::parking().relax();
+  }
+  plan.pages = std::max(1U, plan.pages / 2);
+  plan.before = std::min(plan.before, plan.pages - 1);
+  return true;
 }
 
 Error FaultServer::out_of_frames(const RegionRecord& region, std::uint64_t index) noexcept {
@@ -82,7 +95,8 @@ FaultServer::Outcome FaultServer::stopped(int error, const char* doing, Address 
 }
 
 FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t index, RunPlan plan,
-                                          sys::Access access, page::Priority priority) noexcept {
+                                          sys::Access access, page::Priority priority,
+                                          const Fetched& fetched) noexcept {
   Entry& entry = region.entry(index);
   EntryValue now;
   if (entry.unlocked_value(now) && now.kind() == EntryKind::resident) {
@@ -93,6 +107,7 @@ FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t in
   const EntryValue hint = entry.peek();
   if (hint.kind() == EntryKind::swapped) parts_.swap.prefetch(hint.slot());
   if (!sharing_.is_ready(region, index)) sharing_.make_ready(region, index);
+  if (is_far(hint) && fetched.find(hint.slot()) == nullptr) return Outcome::retry(Step::far);
   if (!pay_for_leaf(region, index)) return Outcome::retry(Step::no_frames);
   StagingBuffer staging(parts_.staging);
   page::Reservation frames = parts_.pool.reserve(std::clamp(plan.pages, 1U, kRunMax), priority);
@@ -117,7 +132,7 @@ FaultServer::Outcome FaultServer::attempt(RegionRecord& region, std::uint64_t in
     entry.unlock();
     return Outcome::retry(Step::no_frames);
   }
-  return run(region, index, plan, frames, staging);
+  return run(region, index, plan, frames, staging, fetched);
 }
 
 bool FaultServer::pay_for_leaf(RegionRecord& region, std::uint64_t index) noexcept {

@@ -11,6 +11,8 @@
 //              call; swapped ones by one batched load, those that the region's source has by
 //              fault_source.cc, with their neighbours; fault_scattered.cc: pages that are asked
 //              for at once, not by a fault
+//   swapped, and beyond this machine
+//              fault_far.cc: fetched to a room with nothing held, and entered from there
 //
 // Rules that make it safe in a signal handler and free of deadlock:
 //   1. What it needs (staging buffer, frames, tables) is taken before an entry is locked.
@@ -18,6 +20,8 @@
 //   3. What the leaf owes to clones and snapshots is settled before (Sharing::make_ready), and
 //      looked at again with the entry locked.
 //   4. Frames that cannot be had: everything is let go, MemoryRelief runs, and it starts anew.
+//   5. So it is where a page is far: who waits for that holds up nobody. Neighbours that are far
+//      are left out.
 //
 // Context: task (a fault is taken synchronously). No malloc, no stdio. Thread-safe.
 #pragma once
@@ -60,10 +64,10 @@ class FaultServer {
   // Brings page `index` in, and what the plan names beyond it as far as it is cheap. The region is
   // entered. Access::write: until it is there and may be stored to. Returns how many pages came in
   // or became writable (0: it was there already). Errors: out_of_memory, io_error, corrupted,
-  // system; then the page is as it was.
-  [[nodiscard]] Expected<std::uint32_t> bring_in(RegionRecord& region, std::uint64_t index,
-                                                 RunPlan plan,
-                                                 sys::Access access = sys::Access::read) noexcept;
+  // system; would_block: out of reach. Then the page is as it was.
+  [[nodiscard]] Expected<std::uint32_t> bring_in(
+      RegionRecord& region, std::uint64_t index, RunPlan plan,
+      sys::Access access = sys::Access::read, swap::Reach reach = swap::Reach::anywhere) noexcept;
 
   // Brings in those of the pages (of ascending index, at most kRunMax) that are absent and that
   // nobody else is at work on, with all reads in flight at once. The region is entered. Returns how
@@ -78,7 +82,7 @@ class FaultServer {
   [[nodiscard]] static RunPlan plan_for(RegionRecord& region, std::uint64_t index) noexcept;
 
  private:
-  enum class Step : std::uint8_t { done, again, no_frames, no_places, no_memory };
+  enum class Step : std::uint8_t { done, again, far, no_frames, no_places, no_memory };
   struct Outcome {
     Step step = Step::done;
     std::uint32_t pages = 0;
@@ -90,8 +94,31 @@ class FaultServer {
     static Outcome refused(const Error& why) noexcept { return {.failed = true, .error = why}; }
   };
 
+  // What one fault has fetched from beyond this machine, if it had to; given back with it.
+  class Fetched {
+   public:
+    explicit Fetched(FaultServer& server) noexcept : server_(server) {}
+    ~Fetched() { drop(); }
+    Fetched(const Fetched&) = delete;
+    Fetched& operator=(const Fetched&) = delete;
+
+    [[nodiscard]] const swap::LoadItem* find(SlotIndex slot) const noexcept {
+      return room_ == nullptr ? nullptr : room_->find(slot);
+    }
+    // A room for the slot. False: none; see FarRooms::take().
+    [[nodiscard]] bool begin(SlotIndex slot) noexcept;
+    void add(SlotIndex slot) noexcept;
+    void load() noexcept;
+    void drop() noexcept;
+
+   private:
+    FaultServer& server_;
+    FarRoom* room_ = nullptr;
+  };
+
   Outcome attempt(RegionRecord& region, std::uint64_t index, RunPlan plan, sys::Access access,
-                  page::Priority priority) noexcept;
+                  page::Priority priority, const Fetched& fetched) noexcept;
+  [[nodiscard]] bool settle_for_less(RunPlan& plan, Step why, page::Priority priority) noexcept;
   static Error out_of_frames(const RegionRecord& region, std::uint64_t index) noexcept;
   static Outcome stopped(int error, const char* doing, Address address) noexcept;
 
@@ -106,19 +133,28 @@ class FaultServer {
   void publish_rescued(RegionRecord& region, std::uint64_t index, page::Page& page, FrameIndex left,
                        bool writable) noexcept;
 
+  // fault_far.cc
+  void fetch(RegionRecord& region, std::uint64_t index, RunPlan plan, Fetched& fetched) noexcept;
+  [[nodiscard]] bool lock_absent(RegionRecord& region, std::uint64_t index) noexcept;
+  [[nodiscard]] bool is_far(EntryValue value) const noexcept;
+
   // fault_run.cc
   Outcome run(RegionRecord& region, std::uint64_t index, RunPlan plan, page::Reservation& frames,
-              StagingBuffer& staging) noexcept;
+              StagingBuffer& staging, const Fetched& fetched) noexcept;
   LockedRun lock_run(RegionRecord& region, std::uint64_t index, RunPlan plan,
                      std::uint32_t most) noexcept;
   void shrink_to_primary(LockedRun& run) noexcept;
-  enum class Filled : std::uint8_t { all, failed, busy };
-  Filled fill(const LockedRun& run, std::byte* const* pages, Error& error) noexcept;
+  static void cut(LockedRun& run, std::byte** pages, std::uint32_t first,
+                  std::uint32_t end) noexcept;
+  enum class Filled : std::uint8_t { all, failed, busy, far };
+  Filled fill(LockedRun& run, std::byte** pages, const Fetched& fetched, Error& error) noexcept;
   [[nodiscard]] EntryValue content(const LockedRun& run, std::uint32_t i) noexcept {
     return sharing_.content_of(*run.region, run.index(i), run.entry(i).peek());
   }
-  Outcome enter_copied(LockedRun& run, page::Reservation& frames, StagingBuffer& staging) noexcept;
-  bool enter_carried(LockedRun& run, Outcome& outcome) noexcept;
+  Outcome enter_copied(LockedRun& run, page::Reservation& frames, StagingBuffer& staging,
+                       const Fetched& fetched) noexcept;
+  bool enter_carried(LockedRun& run, const Fetched& fetched, Outcome& outcome) noexcept;
+  static Outcome give_up(const LockedRun& run, Step why) noexcept;
   Outcome finish(const LockedRun& run, std::uint32_t entered, int error) noexcept;
   void publish(const LockedRun& run, std::uint32_t i, page::Page& page,
                const std::byte* bytes) noexcept;

@@ -3,9 +3,11 @@
 //
 // The entries of the run stay locked from the load to the publication: a page on its way is busy,
 // and whoever else wants it waits on its entry. Nobody below waits: swap.load() and the copy run
-// with no ranked lock held but these entries, which belong to the top (space/).
+// with no ranked lock held but these entries, which belong to the top (space/). What is beyond this
+// machine has been fetched before (fault_far.cc).
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "space/fault.h"
 #include "space/page_entry.h"
@@ -16,11 +18,12 @@ using page::Holder;
 using page::Page;
 
 FaultServer::Outcome FaultServer::run(RegionRecord& region, std::uint64_t index, RunPlan plan,
-                                      page::Reservation& frames, StagingBuffer& staging) noexcept {
+                                      page::Reservation& frames, StagingBuffer& staging,
+                                      const Fetched& fetched) noexcept {
   LockedRun locked = lock_run(region, index, plan, std::min(frames.size(), kRunMax));
   Outcome outcome;
-  if (locked.step == 1 && enter_carried(locked, outcome)) return outcome;
-  return enter_copied(locked, frames, staging);
+  if (locked.step == 1 && enter_carried(locked, fetched, outcome)) return outcome;
+  return enter_copied(locked, frames, staging, fetched);
 }
 
 // The entry at `index` is locked and absent. Locks what the plan names beyond it, as long as each
@@ -63,15 +66,29 @@ void FaultServer::shrink_to_primary(LockedRun& run) noexcept {
   run.primary = 0;
 }
 
+// Gives up all entries but those from `first` to `end`, the one that faulted among them.
+void FaultServer::cut(LockedRun& run, std::byte** pages, std::uint32_t first,
+                      std::uint32_t end) noexcept {
+  for (std::uint32_t i = 0; i < run.pages; ++i) {
+    if (i < first || i >= end) run.entry(i).unlock();
+  }
+  if (first > 0) std::copy(pages + first, pages + end, pages);
+  run.first = run.index(first);
+  run.pages = end - first;
+  run.primary -= first;
+}
+
 // Puts the content of each page of the run at pages[i]. Failed: one could not be read; `error` is
 // that of the primary if it was among them (its code is then meaningful). Busy: one is shared, and
-// who has it is at work on it.
-FaultServer::Filled FaultServer::fill(const LockedRun& run, std::byte* const* pages,
+// who has it is at work on it. Far: the primary is, and has not been fetched; others that are, and
+// what lies behind them, are left out of the run.
+FaultServer::Filled FaultServer::fill(LockedRun& run, std::byte** pages, const Fetched& fetched,
                                       Error& error) noexcept {
   if (!fill_from_source(run, pages, error)) return Filled::failed;
   swap::LoadItem items[kRunMax];
   std::uint32_t owners[kRunMax];
   std::uint32_t loads = 0;
+  bool good = true;
   for (std::uint32_t i = 0; i < run.pages; ++i) {
     const EntryValue value = content(run, i);
     switch (value.kind()) {
@@ -84,6 +101,12 @@ FaultServer::Filled FaultServer::fill(const LockedRun& run, std::byte* const* pa
           if (read == Sharing::Read::busy) return Filled::busy;
           break;
         }
+        if (const swap::LoadItem* const item = fetched.find(value.slot()); item != nullptr) {
+          if (item->ok) std::memcpy(pages[i], item->page, kPageSize);
+          if (!item->ok && i == run.primary) error = item->error;
+          good = good && item->ok;
+          break;
+        }
         owners[loads] = i;
         items[loads++] = {.slot = value.slot(), .page = pages[i], .error = {}};
         break;
@@ -93,34 +116,48 @@ FaultServer::Filled FaultServer::fill(const LockedRun& run, std::byte* const* pa
         break;
     }
   }
-  if (loads == 0) return Filled::all;
-  parts_.swap.load(std::span(items, loads));
-  bool good = true;
+  if (loads == 0) return good ? Filled::all : Filled::failed;
+  parts_.swap.load(std::span(items, loads),
+                   parts_.far_rooms != nullptr ? swap::Reach::here : swap::Reach::anywhere);
+  std::uint32_t first = 0;
+  std::uint32_t end = run.pages;
   for (std::uint32_t i = 0; i < loads; ++i) {
     if (items[i].ok) continue;
+    if (items[i].is_far && owners[i] == run.primary) return Filled::far;
+    if (items[i].is_far && owners[i] < run.primary) first = std::max(first, owners[i] + 1);
+    if (items[i].is_far && owners[i] > run.primary) end = std::min(end, owners[i]);
+    if (items[i].is_far) continue;
     good = false;
     if (owners[i] == run.primary) error = items[i].error;
   }
-  return good ? Filled::all : Filled::failed;
+  if (!good) return Filled::failed;
+  if (first > 0 || end < run.pages) cut(run, pages, first, end);
+  return Filled::all;
+}
+
+// Lets go of all of the run; the fault is to be served anew.
+FaultServer::Outcome FaultServer::give_up(const LockedRun& run, Step why) noexcept {
+  for (std::uint32_t i = 0; i < run.pages; ++i) run.entry(i).unlock();
+  return Outcome::retry(why);
 }
 
 FaultServer::Outcome FaultServer::enter_copied(LockedRun& run, page::Reservation& frames,
-                                               StagingBuffer& staging) noexcept {
+                                               StagingBuffer& staging,
+                                               const Fetched& fetched) noexcept {
   std::byte* pages[kRunMax];
   for (std::uint32_t i = 0; i < run.pages; ++i) pages[i] = staging.page(i);
   Error error{.doing = nullptr};
-  Filled filled = fill(run, pages, error);
+  Filled filled = fill(run, pages, fetched, error);
+  if (filled == Filled::far) return give_up(run, Step::far);
   if (filled != Filled::all) {
     if (run.pages > 1) {  // a neighbour must not spoil it: the page alone
       shrink_to_primary(run);
       error.doing = nullptr;
-      filled = fill(run, pages, error);
+      filled = fill(run, pages, fetched, error);
       if (filled != Filled::failed) error.doing = nullptr;
     }
-    if (filled == Filled::busy) {
-      run.entry(0).unlock();
-      return Outcome::retry(Step::again);
-    }
+    if (filled == Filled::far) return give_up(run, Step::far);
+    if (filled == Filled::busy) return give_up(run, Step::again);
     if (error.doing != nullptr) {
       run.entry(0).unlock();
       return Outcome::refused(error);
@@ -148,7 +185,7 @@ FaultServer::Outcome FaultServer::enter_copied(LockedRun& run, page::Reservation
 
 // Tries to bring the run in without copying: its content is put into warm frames of a recycled pool
 // window, which are then carried to the region. False: nothing was done, copy instead.
-bool FaultServer::enter_carried(LockedRun& run, Outcome& outcome) noexcept {
+bool FaultServer::enter_carried(LockedRun& run, const Fetched& fetched, Outcome& outcome) noexcept {
   cache::WarmRun warm;
   // A file's pages are copied in: what was read is hashed, and nobody can have written to it yet.
   if (run.primary != 0 || run.region->read_only || run.region->from_file) return false;
@@ -159,9 +196,10 @@ bool FaultServer::enter_carried(LockedRun& run, Outcome& outcome) noexcept {
     pages[i] = parts_.machine.view(warm.address + i * kPageSize);
   }
   Error error;
-  if (fill(run, pages, error) != Filled::all) {
+  if (const Filled filled = fill(run, pages, fetched, error); filled != Filled::all) {
     parts_.cache->end_run(warm, 0);
-    return false;
+    if (filled == Filled::far) outcome = give_up(run, Step::far);
+    return filled == Filled::far;
   }
   const pmap::Entered entered = parts_.pmap->enter_move(run.address(0), warm.address, run.pages);
   for (std::uint32_t i = 0; i < entered.pages; ++i) {

@@ -26,15 +26,16 @@ std::uint32_t FaultServer::bring_in_scattered(RegionRecord& region,
   StagingBuffer staging(parts_.staging);
   page::Reservation frames = parts_.pool.reserve(wanted, kPriority);
   std::uint64_t locked[kRunMax];
-  const LockedRun run{.region = &region,
-                      .step = 0,
-                      .pages = lock_scattered(region, indices, frames.size(), locked),
-                      .scattered = locked};
+  LockedRun run{.region = &region,
+                .step = 0,
+                .pages = lock_scattered(region, indices, frames.size(), locked),
+                .scattered = locked};
   if (run.pages == 0) return 0;
   std::byte* pages[kRunMax];
   for (std::uint32_t i = 0; i < run.pages; ++i) pages[i] = staging.page(i);
   Error error;
-  const bool filled = fill(run, pages, error) == Filled::all;
+  const Fetched none(*this);  // what is far is left to bring_in() too
+  const bool filled = fill(run, pages, none, error) == Filled::all;
   const std::uint32_t entered = filled ? enter_scattered(run, frames, pages) : 0;
   for (std::uint32_t i = entered; i < run.pages; ++i) run.entry(i).unlock();
   return entered;
@@ -63,6 +64,7 @@ std::uint32_t FaultServer::enter_scattered(const LockedRun& run, page::Reservati
                                            std::byte* const* pages) noexcept {
   const sys::Protection protection =
       run.region->read_only ? sys::Protection::read_only : sys::Protection::writable;
+  for (std::uint32_t i = 0; i < run.pages; ++i) run.region->leaf_of(run.index(i)).expect_change();
   for (std::uint32_t from = 0; from < run.pages;) {
     std::uint32_t to = from + 1;
     while (to < run.pages && run.index(to) == run.index(to - 1) + 1) ++to;

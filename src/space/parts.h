@@ -10,6 +10,7 @@
 #include "page/page.h"
 #include "pmap/pmap.h"
 #include "space/counters.h"
+#include "space/far_rooms.h"
 #include "space/region_table.h"
 #include "space/staging.h"
 #include "swap/swap.h"
@@ -45,6 +46,7 @@ struct Parts {
   RegionTable& regions;
   StagingPool& staging;
   object::CleanHashes& clean;
+  FarRooms* far_rooms = nullptr;  // null: nothing is beyond this machine
   std::uint32_t window_pages = 512;
 
   // Set once by engine/ before the first region is mapped: they need the space to exist first.

@@ -44,6 +44,7 @@ class Saver {
  public:
   Saver(Parts& parts, RegionRecord& region, bool all) noexcept
       : parts_(parts),
+        sharing_(parts),
         region_(region),
         pages_(region.page_count()),
         all_(all),
@@ -176,6 +177,9 @@ class Saver {
     Entry& entry = region_.entry(index);
     if (entry.lock()) parts_.counters.add(Count::faults_waited);
     const EntryValue value = entry.peek();
+    if (value.kind() == EntryKind::swapped && parts_.swap.is_far(value.slot())) {
+      return take_far(index, value, saved);
+    }
     if (value.kind() != EntryKind::resident) {
       auto copied = copy(index, value, saved);
       region_.leaf_of(index).set_open(index % kLeafEntries, false);
@@ -198,6 +202,27 @@ class Saver {
       region_.entry(at).unlock();
     }
     return to;
+  }
+
+  // A page that is beyond this machine, its entry locked: it is waited for with the entry free, and
+  // taken if it is the same afterwards.
+  Expected<std::uint64_t> take_far(std::uint64_t index, EntryValue value,
+                                   std::vector<SavedPage>& saved) {
+    Entry& entry = region_.entry(index);
+    parts_.swap.get(value.slot());
+    entry.unlock();
+    swap::LoadItem item{.slot = value.slot(), .page = staging_.page(count_), .error = {}};
+    parts_.swap.load(std::span(&item, 1));
+    (void)entry.lock();
+    const bool same = entry.peek() == value;
+    if (same && item.ok) {
+      add(index, value, parts_.swap.hash_of(value.slot()), saved);
+      region_.leaf_of(index).set_open(index % kLeafEntries, false);
+    }
+    entry.unlock();
+    sharing_.put_slot(value.slot());
+    if (same && !item.ok) return fail(item.error);
+    return same ? index + 1 : index;
   }
 
   [[nodiscard]] bool is_pinned(EntryValue value) const noexcept {
@@ -247,12 +272,18 @@ class Saver {
     }
     const base::Hash128 hash = base::hash_page(to);
     if (from != nullptr && parts_.clean.matches(value.frame(), hash)) return {};
+    add(index, value, hash, saved);
+    return {};
+  }
+
+  // The page's content is at its place among those that are to be written; its entry is locked.
+  void add(std::uint64_t index, EntryValue value, base::Hash128 hash,
+           std::vector<SavedPage>& saved) {
     // From here on the source may change under it: until that is over nobody knows what it has.
     saved.push_back({.index = index, .hash = hash, .value = value});
-    if (from != nullptr) parts_.clean.clear(value.frame());
-    writes_[count_] = {.index = index, .content = to};
+    if (content_in_memory(index, value) != nullptr) parts_.clean.clear(value.frame());
+    writes_[count_] = {.index = index, .content = staging_.page(count_)};
     hashes_[count_++] = hash;
-    return {};
   }
 
   Expected<void> flush(SaveSink& sink) {
@@ -262,6 +293,7 @@ class Saver {
   }
 
   Parts& parts_;
+  Sharing sharing_;
   RegionRecord& region_;
   const std::uint64_t pages_;
   const bool all_;

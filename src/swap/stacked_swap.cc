@@ -40,6 +40,7 @@ Expected<void> StackedSwap::add_tiers(page::FramePool& pool, const SwapOptions& 
         break;
       case TierKind::rados:
         tiers_.push_back(TRY(FarTier::create(machine_, tier, options.slots_max, index)));
+        has_far_tier_ = true;
         break;
     }
   }
@@ -178,6 +179,12 @@ void StackedSwap::load_one(LoadItem& item, Reach reach, Reads& reads) noexcept {
   slots_.unlock(item.slot, location);
   tier.count_loads(1);
   accept(item, decoded);
+}
+
+bool StackedSwap::is_far(SlotIndex slot) const noexcept {
+  const Location location = slots_.peek(slot);
+  return !location.is_none() && !location.is_frame() &&
+         tiers_[location.tier()]->kind() == TierKind::rados;
 }
 
 void StackedSwap::run_reads(Reads& reads) noexcept {

@@ -43,6 +43,8 @@ class StackedSwap final : public Swap, private ReadSink {
   void note_hash(SlotIndex slot, base::Hash128 hash) noexcept override;
   bool matches(SlotIndex slot, base::Hash128 hash) noexcept override;
   std::uint32_t count_of(SlotIndex slot) const noexcept override { return slots_.count_of(slot); }
+  bool has_far_tier() const noexcept override { return has_far_tier_; }
+  bool is_far(SlotIndex slot) const noexcept override;
   bool maintain() noexcept override;
   bool nearly_full() const noexcept override;
   std::uint64_t room_mark() const noexcept override;
@@ -78,6 +80,7 @@ class StackedSwap final : public Swap, private ReadSink {
   page::FramePool& pool_;
   std::unique_ptr<Codec> codec_;
   std::vector<std::unique_ptr<Tier>> tiers_;
+  bool has_far_tier_ = false;
   // --- own synchronisation ---
   SlotMap slots_;
   std::atomic<std::uint64_t> promised_{0};  // slots set aside for share()

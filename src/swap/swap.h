@@ -166,6 +166,12 @@ class Swap {
 
   [[nodiscard]] virtual std::uint32_t count_of(SlotIndex slot) const noexcept = 0;
 
+  // True if a tier is beyond this machine. Constant.
+  [[nodiscard]] virtual bool has_far_tier() const noexcept = 0;
+  // True if the slot's image is there, as load() with Reach::here would find it now; a mover may
+  // change that at any time. The caller holds a count. Any context.
+  [[nodiscard]] virtual bool is_far(SlotIndex slot) const noexcept = 0;
+
   // Housekeeping, called by the reclaimer's thread with nothing held. Moves images from a tier that
   // nears its share to the next one, compacts what is sparse, gives empty blocks back; returns true
   // if there is more to do. May wait for I/O.

@@ -37,6 +37,7 @@ enum class FaultOutcome : std::uint8_t {
   served,    // the page is there now (or somebody else brought it): run the instruction again
   not_ours,  // no engine knows this address
   fatal,     // it cannot be served; the sink has said why. The program ends with SIGBUS
+  far,       // on_near_fault() only: it would wait for what is beyond this machine
 };
 
 // Who serves faults; implemented above (space/ through engine/).
@@ -47,6 +48,11 @@ class FaultSink {
   // Serves the fault at `address` (any byte of the page). Task context; all signals are blocked.
   // Async-signal-safe as a whole.
   virtual FaultOutcome on_fault(Address address, Access access) noexcept = 0;
+  // The same from a thread that serves others too, and must not wait for what is beyond this
+  // machine: far says that on_fault() would, and that nothing was done.
+  virtual FaultOutcome on_near_fault(Address address, Access access) noexcept {
+    return on_fault(address, access);
+  }
 
  protected:
   ~FaultSink() = default;
@@ -67,6 +73,9 @@ enum class Delivery : std::uint8_t {
 struct FaultSourceOptions {
   Delivery delivery = Delivery::signal;
   bool allow_move = true;  // false: never UFFDIO_MOVE, even where the kernel has it
+  // Delivery by thread: how many threads more serve faults that wait for what is beyond this
+  // machine; 0: none does.
+  std::uint32_t far_threads = 0;
 };
 
 // Whether a page that is there may be stored to.

@@ -82,6 +82,11 @@ class FarRun : public CephTest {
       ::sched_yield();
     }
   }
+  void all_osds(const std::string& command) {
+    for (const char* const osd : {" 0", " 1", " 2"}) {
+      ASSERT_EQ(cluster().script(command + osd), 0) << cluster().said();
+    }
+  }
   run::test::Execution await() {
     return run::test::await(std::exchange(pid_, -1), directory_.path());
   }
@@ -144,18 +149,28 @@ TEST_F(FarRun, the_monitor_stands_still_for_a_while_and_no_byte_is_wrong) {
 
 TEST_F(FarRun, a_cluster_that_stands_still_is_waited_for_and_the_terminal_is_told) {
   start("96", {"ram", "rados:" + pool()});
-  for (const char* const osd : {"0", "1", "2"}) {
-    ASSERT_EQ(cluster().script(std::string("stop-osd ") + osd), 0) << cluster().said();
-  }
+  all_osds("stop-osd");
   while (said().find("waiting for far memory (rados, pool holdfast, object ") ==
          std::string::npos) {
     ASSERT_EQ(::kill(pid_, 0), 0) << said();
     ::sched_yield();
   }
-  for (const char* const osd : {"0", "1", "2"}) {
-    ASSERT_EQ(cluster().script(std::string("continue-osd ") + osd), 0) << cluster().said();
-  }
+  all_osds("continue-osd");
   expect_right(end());
+  EXPECT_EQ(cluster().script("await-clean"), 0) << cluster().said();
+}
+
+TEST_F(FarRun, a_page_that_is_waited_for_holds_up_no_fault_that_another_tier_can_serve) {
+  start_program({bin("far_waiter"), "64", "32", stop_file()}, {"ram", "rados:" + pool()}, "300");
+  await_file(stop_file() + ".begun");
+  all_osds("stop-osd");
+  std::ofstream(stop_file()).close();
+  await_file(stop_file() + ".served");
+  const bool served = ::access((stop_file() + ".served").c_str(), F_OK) == 0;
+  all_osds("continue-osd");
+  const auto execution = await();
+  EXPECT_TRUE(served) << execution.status << ": " << execution.output << execution.error;
+  expect_right(execution);
   EXPECT_EQ(cluster().script("await-clean"), 0) << cluster().said();
 }
 
@@ -300,14 +315,15 @@ TEST_F(FarRun, the_commands_list_and_remove_what_dead_sessions_left) {
 }
 
 TEST_F(FarRun, an_engine_of_the_library_keeps_its_pages_there) {
-  Options engine_options;
-  engine_options.memory_budget = 16 << 20;
-  engine_options.swap = {{.kind = SwapTier::Kind::rados,
-                          .far = {.pool = "holdfast",
-                                  .name_space = space(),
-                                  .configuration = cluster().configuration(),
-                                  .user = "holdfast"}}};
-  {
+  for (const FaultDelivery delivery : {FaultDelivery::signal, FaultDelivery::thread}) {
+    Options engine_options;
+    engine_options.memory_budget = 16 << 20;
+    engine_options.delivery = delivery;
+    engine_options.swap = {{.kind = SwapTier::Kind::rados,
+                            .far = {.pool = "holdfast",
+                                    .name_space = space(),
+                                    .configuration = cluster().configuration(),
+                                    .user = "holdfast"}}};
     auto engine = Engine::create(engine_options);
     ASSERT_TRUE(engine) << engine.error().message();
     constexpr std::size_t kWords = (std::size_t{48} << 20) / sizeof(std::uint64_t);

@@ -161,6 +161,18 @@ TEST_F(RandomPrograms, run_the_same_way_twice) {
   }
 }
 
+TEST_F(RandomPrograms, agree_with_plain_memory_where_a_tier_is_far) {
+  const std::uint64_t first = from_environment("HOLDFAST_SEED", 1);
+  const std::uint64_t count = std::getenv("HOLDFAST_SEED") != nullptr ? 1 : scaled(300);
+  for (std::uint64_t seed = first; seed < first + count && !HasFailure(); ++seed) {
+    SCOPED_TRACE("HOLDFAST_SEED=" + std::to_string(seed));
+    ProgramShape shape = ProgramShape::draw_sound(seed);
+    shape.engine.swap.back() = {.kind = SwapTier::Kind::rados, .far = {.pool = "pool"}};
+    run(shape);
+  }
+  EXPECT_GT(sum_.faults_swap, 0U);
+}
+
 // A failure at the n-th call of its kind, once and for ever, for every n until the program makes
 // no n-th call.
 class ExactFailures : public RandomPrograms,

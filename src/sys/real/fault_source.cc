@@ -108,7 +108,7 @@ class UserfaultSource final : public FaultSource {
   }
 
   Expected<void> open_thread() {
-    handler_.reset(new (std::nothrow) HandlerThread(userfault_, sink_));
+    handler_.reset(new (std::nothrow) HandlerThread(userfault_, sink_, options_.far_threads));
     if (!handler_) return fail({.code = Errc::out_of_memory, .doing = "start fault handler"});
     return handler_->start();
   }

@@ -2,7 +2,9 @@
 // Transparent to system calls, as the kernel's own accesses wait too.
 //
 // Flow: 1. poll; 2. read messages until there are none; 3. for each: sink.on_fault, then wake the
-// page's waiters; 4. close to the faulting thread: see cpu_follower.h.
+// page's waiters; 4. close to the faulting thread: see cpu_follower.h. A fault that would wait for
+// what is beyond this machine (FaultOutcome::far) goes on to one of a few threads more, so that it
+// holds up no other; while their queue is full it is woken instead, and faults again.
 //
 // Contexts: the thread has all asynchronous signals blocked and must never fault on managed memory
 // itself: nobody would serve it. It touches its stack, the sink and pool memory only. No EVENT
@@ -14,7 +16,12 @@
 
 #include <linux/userfaultfd.h>
 
+#include <array>
+#include <condition_variable>
+#include <cstdint>
 #include <memory>
+#include <mutex>
+#include <vector>
 
 #include "sys/cpu_follower.h"
 #include "sys/machine.h"
@@ -24,8 +31,8 @@ namespace holdfast::sys::real {
 
 class HandlerThread {
  public:
-  HandlerThread(const Userfault& userfault, FaultSink& sink) noexcept
-      : userfault_(userfault), sink_(sink) {}
+  HandlerThread(const Userfault& userfault, FaultSink& sink, std::uint32_t far_threads) noexcept
+      : userfault_(userfault), sink_(sink), far_threads_(far_threads) {}
   ~HandlerThread();
   HandlerThread(const HandlerThread&) = delete;
   HandlerThread& operator=(const HandlerThread&) = delete;
@@ -34,10 +41,21 @@ class HandlerThread {
   [[nodiscard]] Expected<void> start();
 
  private:
+  struct Fault {
+    Address address = 0;
+    Access access = Access::read;
+    int thread_id = 0;
+  };
+  static constexpr std::uint32_t kFarFaultsMax = 256;  // that wait for a thread
+
   static void main(void* self);
+  static void far_main(void* self);
   void serve_until_stopped() noexcept;
+  void serve_far() noexcept;
   void drain() noexcept;
   void serve(const uffd_msg& message) noexcept;
+  void hand_over(const Fault& fault) noexcept;
+  void answer(const Fault& fault, FaultOutcome outcome) noexcept;
   void refuse(Address page, int thread_id) noexcept;
 
   const Userfault& userfault_;
@@ -45,6 +63,13 @@ class HandlerThread {
   int stop_fd_ = -1;  // eventfd; readable: stop
   CpuFollower follower_;
   std::unique_ptr<Thread> thread_;
+  const std::uint32_t far_threads_;
+  std::vector<std::unique_ptr<Thread>> far_;
+  std::mutex far_mutex_;  // guards what follows
+  std::condition_variable far_due_;
+  std::array<Fault, kFarFaultsMax> far_faults_;  // a ring
+  std::uint32_t far_first_ = 0, far_count_ = 0;
+  bool stopped_ = false;
 };
 
 }  // namespace holdfast::sys::real

@@ -49,6 +49,7 @@ Verdict ask(SinkPlace& place, Address address, Access access) noexcept {
         verdict = Verdict::fatal;
         break;
       case FaultOutcome::not_ours:
+      case FaultOutcome::far:  // not from on_fault()
         break;
     }
   }

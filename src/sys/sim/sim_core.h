@@ -56,6 +56,7 @@ struct SimCore {
   using SimObjects = std::unordered_map<std::uint64_t, std::vector<std::byte>>;
   std::map<std::string, SimObjects> sessions;
   std::uint64_t sessions_begun = 0;
+  bool object_reads_stall = false, object_writes_stall = false;
   std::map<std::string, FarImage> images;  // by pool, namespace and name
 };
 

@@ -8,8 +8,11 @@ namespace holdfast::sys {
 SimFaultSource::SimFaultSource(SimCore& core, const FaultSourceOptions& options, FaultSink& sink)
     : core_(core), options_(options), sink_(sink) {
   if (options_.delivery == Delivery::thread) {
-    handler_ =
-        &core_.scheduler.spawn("fault-handler", [this] { serve_messages(); }, Signals::blocked);
+    for (std::uint32_t i = 0; i <= options_.far_threads; ++i) {
+      Handler& handler = handlers_.emplace_back(Handler{.far = i > 0});
+      handler.thread = &core_.scheduler.spawn(
+          "fault-handler", [this, &handler] { serve_messages(handler); }, Signals::blocked);
+    }
   }
 }
 
@@ -23,9 +26,15 @@ SimFaultSource::~SimFaultSource() {
     wake_waiters(begin, end);
   }
   stopping_ = true;
-  if (handler_ == nullptr) return;
-  if (handler_idle_) core_.scheduler.unblock(*handler_);
-  core_.scheduler.join(*handler_);
+  wake_handlers(false);
+  wake_handlers(true);
+  for (const Handler& handler : handlers_) core_.scheduler.join(*handler.thread);
+}
+
+void SimFaultSource::wake_handlers(bool far) noexcept {
+  for (const Handler& handler : handlers_) {
+    if (handler.far == far && handler.idle) core_.scheduler.unblock(*handler.thread);
+  }
 }
 
 bool SimFaultSource::can_move() const noexcept {
@@ -173,35 +182,49 @@ FaultOutcome SimFaultSource::deliver_by_thread(Address address, Access access) n
   HF_CHECK(!stopping_);
   Waiter self{address, access, core_.scheduler.current(), FaultOutcome::served, true};
   waiters_.push_back(&self);
-  if (handler_idle_) core_.scheduler.unblock(*handler_);
+  wake_handlers(false);
   core_.scheduler.block("a fault to be served at", address, 0);
   std::erase(waiters_, &self);
   return self.outcome;
 }
 
-SimFaultSource::Waiter* SimFaultSource::next_message() noexcept {
+SimFaultSource::Waiter* SimFaultSource::next_message(bool far) noexcept {
   Waiter* chosen = nullptr;
   std::uint64_t seen = 0;
   for (Waiter* waiter : waiters_) {
-    if (waiter->unread && core_.random.below(++seen) == 0) chosen = waiter;
+    if (waiter->unread && waiter->far == far && core_.random.below(++seen) == 0) chosen = waiter;
   }
   return chosen;
 }
 
-void SimFaultSource::serve_messages() noexcept {
+void SimFaultSource::serve_messages(Handler& self) noexcept {
   while (!stopping_) {
-    Waiter* message = next_message();
+    Waiter* message = next_message(self.far);
     if (message == nullptr) {
-      handler_idle_ = true;
+      self.idle = true;
       core_.scheduler.block("a fault message", 0, 0);
-      handler_idle_ = false;
+      self.idle = false;
       continue;
     }
     message->unread = false;
     const Address address = message->address;  // the waiter may be gone before the sink answers
-    const FaultOutcome outcome = sink_.on_fault(address, message->access);
-    answer(message, address & ~(kPageSize - 1), outcome);
+    const bool hands_over = options_.far_threads > 0 && !self.far;
+    const FaultOutcome outcome = hands_over ? sink_.on_near_fault(address, message->access)
+                                            : sink_.on_fault(address, message->access);
+    if (outcome == FaultOutcome::far) {
+      hand_over(message, address);
+    } else {
+      answer(message, address & ~(kPageSize - 1), outcome);
+    }
   }
+}
+
+// Unless the waiter has been woken meanwhile: then it looks again, and there is a new message.
+void SimFaultSource::hand_over(Waiter* waiter, Address address) noexcept {
+  if (std::find(waiters_.begin(), waiters_.end(), waiter) == waiters_.end()) return;
+  if (waiter->address != address) return;
+  waiter->unread = waiter->far = true;
+  wake_handlers(true);
 }
 
 void SimFaultSource::answer(Waiter* waiter, Address page, FaultOutcome outcome) noexcept {

@@ -6,6 +6,7 @@
 // or when the sink has answered; it then tries its access again.
 #pragma once
 
+#include <deque>
 #include <vector>
 
 #include "sys/machine.h"
@@ -42,12 +43,21 @@ class SimFaultSource final : public FaultSource {
     Access access;
     SimThreadState* thread;
     FaultOutcome outcome;
-    bool unread;  // the handler has not taken it up yet
+    bool unread;       // the handler has not taken it up yet
+    bool far = false;  // unread, for a thread that may wait for what is beyond this machine
+  };
+  // A thread that serves messages; the first leaves to the others what is far.
+  struct Handler {
+    SimThreadState* thread = nullptr;
+    bool far = false;
+    bool idle = false;  // it waits for a message, and for nothing else
   };
 
   FaultOutcome deliver_by_thread(Address address, Access access) noexcept;
-  void serve_messages() noexcept;  // the handler thread
-  [[nodiscard]] Waiter* next_message() noexcept;
+  void serve_messages(Handler& self) noexcept;
+  void wake_handlers(bool far) noexcept;
+  [[nodiscard]] Waiter* next_message(bool far) noexcept;
+  void hand_over(Waiter* waiter, Address address) noexcept;
   void answer(Waiter* waiter, Address page, FaultOutcome outcome) noexcept;
   void wake_waiters(Address begin, Address end) noexcept;
   [[nodiscard]] bool is_mine(Address address) const noexcept;
@@ -59,8 +69,7 @@ class SimFaultSource final : public FaultSource {
   const FaultSourceOptions options_;
   FaultSink& sink_;
   std::vector<Waiter*> waiters_;
-  SimThreadState* handler_ = nullptr;  // thread delivery only
-  bool handler_idle_ = false;          // it waits for a message, and for nothing else
+  std::deque<Handler> handlers_;  // thread delivery only
   bool stopping_ = false;
 };
 

@@ -77,6 +77,12 @@ class SimMachine final : public Machine {
   // --- files with names, and what crashes make of them ---
   [[nodiscard]] SimDisk& disk() noexcept { return core_->disk; }
 
+  // --- the store of objects that is beyond this machine ---
+  // From now on what is asked of it stands still, reads or writes (removals too), until it is let
+  // go on; nothing times out.
+  void stall_object_reads(bool stall) noexcept { core_->object_reads_stall = stall; }
+  void stall_object_writes(bool stall) noexcept { core_->object_writes_stall = stall; }
+
   // --- failures and probes ---
   [[nodiscard]] Failures& failures() noexcept { return core_->failures; }
   [[nodiscard]] const SimStats& sim_stats() const noexcept { return core_->stats; }

@@ -10,6 +10,7 @@ namespace holdfast::sys {
 namespace {
 
 constexpr std::uint64_t kNoTime = ~std::uint64_t{0};
+constexpr std::uint64_t kStallLook = 1'000'000;  // ns: how often it is seen whether a stall is over
 
 }  // namespace
 
@@ -69,12 +70,19 @@ void SimObjectStore::run_device() noexcept {
   }
 }
 
+bool SimObjectStore::stalls(const ObjectRequest& request) const noexcept {
+  return request.action == ObjectAction::read ? core_.object_reads_stall
+                                              : core_.object_writes_stall;
+}
+
 // Any of those whose time has come.
 bool SimObjectStore::take_due(Flight& flight, std::uint64_t& next_due) noexcept {
   const std::uint64_t now = core_.scheduler.now_ns();
   std::vector<std::size_t> due;
   for (std::size_t i = 0; i < flights_.size(); ++i) {
-    if (flights_[i].due_ns <= now) {
+    if (stalls(*flights_[i].request)) {
+      next_due = std::min(next_due, now + kStallLook);
+    } else if (flights_[i].due_ns <= now) {
       due.push_back(i);
     } else {
       next_due = std::min(next_due, flights_[i].due_ns);

@@ -39,6 +39,7 @@ class SimObjectStore final : public ObjectStore {
   };
 
   void run_device() noexcept;
+  [[nodiscard]] bool stalls(const ObjectRequest& request) const noexcept;
   [[nodiscard]] bool take_due(Flight& flight, std::uint64_t& next_due) noexcept;
   [[nodiscard]] int perform(const Flight& flight) noexcept;
   [[nodiscard]] int read(const ObjectRequest& request) noexcept;
