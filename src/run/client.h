@@ -137,7 +137,8 @@ class Client {
   enum class Served : std::uint8_t { done, again, far };
   // A page on its way in: where from, and how far it has come.
   struct Source {
-    enum class Has : std::uint8_t { content, failed, far };
+    // none: it has come in, or gone, while others were waited for.
+    enum class Has : std::uint8_t { content, failed, far, none };
     std::uint64_t page;
     Entry entry;
     std::uint32_t item = 0;    // of items_, while they are loaded
@@ -201,7 +202,10 @@ class Client {
   [[nodiscard]] std::uint64_t run_end(std::uint64_t page) const noexcept;
   std::uint32_t gather(std::uint64_t page, std::uint32_t most);
   std::uint32_t gather_ahead(const Fault& fault, std::uint32_t count, std::uint32_t& room);
-  void load_gathered(std::uint32_t count);
+  [[nodiscard]] bool load_gathered(std::uint32_t count);
+  std::uint32_t stage_gathered(std::uint32_t count);
+  std::uint32_t take_loaded(std::uint32_t count);
+  [[nodiscard]] bool is_still_out(const Source& source) const noexcept;
   Entered enter_gathered(std::uint32_t first, std::uint32_t count);
   std::uint32_t enter_ahead(std::uint32_t first, std::uint32_t end);
   void entered(std::uint64_t page, bool image_takes_memory);

@@ -11,7 +11,20 @@ namespace holdfast::run {
 namespace {
 
 constexpr std::uint32_t kFreshRunMax = 64;
+constexpr std::uint32_t kNoItem = ~0U;
 alignas(kPageSize) constinit const std::array<std::byte, kFreshRunMax * kPageSize> g_zeros{};
+
+// Lets others have a lock that is held.
+class Unlocked {
+ public:
+  explicit Unlocked(SpinningMutex& mutex) : mutex_(mutex) { mutex_.unlock(); }
+  ~Unlocked() { mutex_.lock(); }
+  Unlocked(const Unlocked&) = delete;
+  Unlocked& operator=(const Unlocked&) = delete;
+
+ private:
+  SpinningMutex& mutex_;
+};
 
 }  // namespace
 
@@ -171,10 +184,34 @@ std::uint32_t Client::gather_ahead(const Fault& fault, std::uint32_t count, std:
   return total;
 }
 
-// Puts the contents together in the staging pages, and says of each source what it has. Nobody
-// waits here for what is beyond this machine.
-void Client::load_gathered(std::uint32_t count) {
-  constexpr std::uint32_t kNoItem = kBatchMax;
+// Puts the contents together in the staging pages, and says of each source what it has. What only a
+// device has is waited for without the lock: meanwhile others leave, which that wait is long enough
+// for. Nobody waits here for what is beyond this machine. False: what was gathered is to be looked
+// at anew.
+bool Client::load_gathered(std::uint32_t count) {
+  const std::uint32_t items = stage_gathered(count);
+  if (items == 0) return true;
+  parts_.swap.load(std::span(items_).first(items), swap::Reach::memory);
+  const std::uint32_t beyond = take_loaded(count);
+  if (beyond == 0) return true;
+  const auto reach =
+      parts_.far_loads != nullptr ? swap::Reach::here : swap::Reach::anywhere;
+  const std::span<swap::LoadItem> slow = std::span(items_).first(beyond);
+  for (const swap::LoadItem& item : slow) parts_.swap.get(item.slot);
+  {
+    const Unlocked unlocked(mutex_);
+    parts_.swap.load(slow, reach);
+  }
+  for (const swap::LoadItem& item : slow) drop_slot(item.slot);
+  take_loaded(count);
+  for (Source& source : std::span(sources_).first(count)) {
+    if (!is_still_out(source)) source.has = Source::Has::none;
+  }
+  return !helper_.holds_events();
+}
+
+// What stands in memory as it is, is staged; the rest becomes items. How many.
+std::uint32_t Client::stage_gathered(std::uint32_t count) {
   std::uint32_t items = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
     Source& source = sources_[i];
@@ -196,16 +233,33 @@ void Client::load_gathered(std::uint32_t count) {
       items_[items++] = {.slot = entry.slot(), .page = place};
     }
   }
-  if (items == 0) return;
-  parts_.swap.load(std::span(items_).first(items),
-                   parts_.far_loads != nullptr ? swap::Reach::here : swap::Reach::anywhere);
+  return items;
+}
+
+// What the items have become. Those that were out of reach stay, in front: how many.
+std::uint32_t Client::take_loaded(std::uint32_t count) {
+  std::uint32_t beyond = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
-    if (sources_[i].item == kNoItem) continue;
-    const swap::LoadItem& item = items_[sources_[i].item];
-    sources_[i].from_memory = item.from_memory;
-    if (!item.ok) sources_[i].has = item.is_far ? Source::Has::far : Source::Has::failed;
+    Source& source = sources_[i];
+    if (source.item == kNoItem) continue;
+    const swap::LoadItem item = items_[source.item];
+    source.item = kNoItem;
+    source.from_memory = item.from_memory;
+    source.has = item.ok ? Source::Has::content : Source::Has::failed;
     if (!item.ok && i == 0) why_failed_ = item.error;
+    if (!item.is_beyond) continue;
+    source.has = Source::Has::far;
+    source.item = beyond;
+    items_[beyond++] = item;
   }
+  return beyond;
+}
+
+// Without the lock, the evictor may have stored what stood in its buffer, or put it back. All else
+// that is out stays as it is, for only this thread reads events and lets pages in.
+bool Client::is_still_out(const Source& source) const noexcept {
+  const Entry now = table_.get(source.page);
+  return source.entry.state() == EntryState::buffered ? now.is_out() : now == source.entry;
 }
 
 // The page is in the program again.
@@ -280,12 +334,14 @@ Client::Served Client::bring_content(Fault& fault, std::uint32_t& room) {
   const std::uint32_t most = gather(first, room);
   std::uint32_t room_ahead = 0;
   const std::uint32_t total = gather_ahead(fault, most, room_ahead);
-  load_gathered(total);
-  room_ahead -= enter_ahead(most, total);
+  const bool may_enter = load_gathered(total);
+  if (may_enter) room_ahead -= enter_ahead(most, total);
   parts_.budget.give(room_ahead);
+  if (!may_enter) return Served::again;
   if (sources_[0].has == Source::Has::far) return wait_for_far(fault, most, total);
   // The one that is wanted must come, if need be by itself; the others may yet.
-  if (sources_[0].has == Source::Has::failed) load_gathered(1);
+  if (sources_[0].has == Source::Has::failed && !load_gathered(1)) return Served::again;
+  if (sources_[0].has == Source::Has::none) return Served::again;
   if (sources_[0].has == Source::Has::failed) {
     parts_.machine.print_line(("holdfast: " + why_failed_.message()).c_str());
     fail("a page cannot be read back from swap");

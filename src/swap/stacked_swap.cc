@@ -132,6 +132,20 @@ bool StackedSwap::matches(SlotIndex slot, base::Hash128 hash) noexcept {
 
 // --- loading ---
 
+namespace {
+Reach reach_of(TierKind kind) noexcept {
+  switch (kind) {
+    case TierKind::ram:
+      return Reach::memory;
+    case TierKind::file:
+      return Reach::here;
+    case TierKind::rados:
+      return Reach::anywhere;
+  }
+  return Reach::anywhere;
+}
+}  // namespace
+
 void StackedSwap::load(std::span<LoadItem> items, Reach reach) noexcept {
   sync::check_may_wait();
   Reads reads;
@@ -162,8 +176,8 @@ void StackedSwap::load_one(LoadItem& item, Reach reach, Reads& reads) noexcept {
   Tier& tier = *tiers_[location.tier()];
   const std::byte* image = tier.image_at(location.place());
   item.from_memory = image != nullptr;
-  item.is_far = reach == Reach::here && tier.kind() == TierKind::rados;
-  if (item.is_far) {
+  item.is_beyond = reach < reach_of(tier.kind());
+  if (item.is_beyond) {
     slots_.unlock(item.slot, location);
     item.ok = false;
     return;

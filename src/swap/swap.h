@@ -74,15 +74,16 @@ struct StoreItem {
   Error error = {};          // out: why it failed; code is meaningful only then
 };
 
-// Which tiers load() may ask. here: those of this machine, which answer soon or not at all.
-enum class Reach : std::uint8_t { anywhere, here };
+// Which tiers load() may ask. memory: those that nobody waits for; here: those of this machine,
+// which answer soon or not at all.
+enum class Reach : std::uint8_t { memory, here, anywhere };
 
 struct LoadItem {
   SlotIndex slot;             // in
   std::byte* page = nullptr;  // in: kPageSize bytes of room, aligned to kPageSize
   bool ok = false;            // out
   bool from_memory = false;   // out: its image takes memory, and took no device to read
-  bool is_far = false;        // out: not loaded, for it is beyond this machine (Reach::here)
+  bool is_beyond = false;     // out: not loaded, for it is out of reach
   Error error = {};           // out, if not ok: io_error or corrupted; page is undefined
 };
 
@@ -124,7 +125,7 @@ class Swap {
   virtual void store(std::span<StoreItem> items, page::Priority priority) noexcept = 0;
   // Brings pages back; the slots stay (and stay valid: a page that is not changed keeps its slot).
   // All device reads of one call are in flight together. May wait: for far memory, as long as it is
-  // given to answer, unless that is out of reach. Task context, no lock held. The same slot may be
+  // given to answer, unless that is out of reach; with Reach::memory, for nothing. Task context, no lock held. The same slot may be
   // loaded by several at once, if each has a count of it.
   virtual void load(std::span<LoadItem> items, Reach reach) noexcept = 0;
   void load(std::span<LoadItem> items) noexcept { load(items, Reach::anywhere); }

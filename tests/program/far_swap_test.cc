@@ -154,8 +154,8 @@ class World {
     const bool here = random.chance(1, 4);
     swap_->load(items, here ? swap::Reach::here : swap::Reach::anywhere);
     for (std::size_t i = 0; i < count; ++i) {
-      EXPECT_TRUE(here || !items[i].is_far);
-      if (!items[i].is_far) look_at(items[i], pages[i], own[first + i].seed);
+      EXPECT_TRUE(here || !items[i].is_beyond);
+      if (!items[i].is_beyond) look_at(items[i], pages[i], own[first + i].seed);
     }
   }
 

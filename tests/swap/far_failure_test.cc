@@ -136,7 +136,7 @@ TEST_F(FarTier, who_asks_for_what_is_here_gets_that_and_is_told_what_is_far) {
   swap->load(loads, swap::Reach::here);
   std::size_t near = 0;
   for (std::size_t i = 0; i < loads.size(); ++i) {
-    EXPECT_NE(loads[i].ok, loads[i].is_far) << i;
+    EXPECT_NE(loads[i].ok, loads[i].is_beyond) << i;
     if (!loads[i].ok) continue;
     ++near;
     EXPECT_TRUE(room[i] == pages[i * 15]) << i;
@@ -146,7 +146,7 @@ TEST_F(FarTier, who_asks_for_what_is_here_gets_that_and_is_told_what_is_far) {
   script.let_go(chance);
   swap->load(loads);
   for (std::size_t i = 0; i < loads.size(); ++i) {
-    EXPECT_TRUE(loads[i].ok && !loads[i].is_far && room[i] == pages[i * 15]) << i;
+    EXPECT_TRUE(loads[i].ok && !loads[i].is_beyond && room[i] == pages[i * 15]) << i;
   }
   put_all(items);
 }
