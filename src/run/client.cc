@@ -16,6 +16,7 @@ constexpr int kStarvedMs = 2;     // how soon a fault without room asks again, i
 constexpr int kHelperBusyMs = 1;  // how soon to look whether a helper has answered
 constexpr int kUnsettledMs = 1;   // how soon to ask whether events are still to come
 constexpr int kUnsureMs = 200;    // how often to ask whether an unknown process still lives
+constexpr int kAheadMs = 100;     // how soon to look for what was read ahead, and nobody wants
 constexpr int kClosingMs = 2;     // the same once its helper has gone
 
 }  // namespace
@@ -84,6 +85,7 @@ void Client::run() {
                         : unsettled      ? kUnsettledMs
                         : waits_for_us() ? kStarvedMs
                         : closing_       ? kClosingMs
+                        : reads_ahead()  ? kAheadMs
                         : connection < 0 ? kUnsureMs
                                          : -1;
     std::array<pollfd, 3> waiting{
@@ -100,6 +102,7 @@ void Client::run() {
       if (!helper_.holds_events()) drain();
     }
     tell_stall();
+    end_stale_ahead();
     serve_writes();
     serve_pending();
     tell_stall();
@@ -142,8 +145,9 @@ void Client::clear_all() {
   pending_.clear();
   writes_.clear();
   far_faults_.clear();
-  for (FarLoads::Load* const load : loads_) parts_.far_loads->end(*load);
+  for (SlotLoads::Load* const load : loads_) load->end();
   loads_.clear();
+  ahead_ = 0;
   helper_.disconnect();
   if (leaving_ != nullptr) leaving_->release();
   leaving_ = nullptr;

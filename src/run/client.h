@@ -35,11 +35,11 @@
 #include "run/counters.h"
 #include "run/entry_table.h"
 #include "run/eviction_buffers.h"
-#include "run/far_loads.h"
 #include "run/helper_link.h"
 #include "run/process_files.h"
 #include "run/registry.h"
 #include "run/remote_memory.h"
+#include "run/slot_loads.h"
 #include "run/spinning_mutex.h"
 #include "run/stream_table.h"
 #include "run/working_sets.h"
@@ -54,7 +54,8 @@ struct Parts {
   Budget& budget;
   swap::Swap& swap;
   EvictionBuffers& buffers;
-  FarLoads* far_loads;  // null: no tier is beyond this machine
+  SlotLoads* far_loads;   // null: no tier is beyond this machine
+  SlotLoads* read_ahead;  // null: there is no room for it
   Counters& counters;
   Registry& registry;
   WorkingSets* working_sets;  // null: nothing is recorded or replayed
@@ -131,7 +132,7 @@ class Client {
     bool is_protected;       // it is there, and may not be written to
     std::uint64_t since_ns;  // 0: it has not had to wait
     // It waits for this one, or is served out of it.
-    FarLoads::Load* load = nullptr;
+    SlotLoads::Load* load = nullptr;
   };
   // far: when its load has arrived.
   enum class Served : std::uint8_t { done, again, far };
@@ -215,11 +216,21 @@ class Client {
   // --- client_far.cc ---
   void take_arrived();
   Served wait_for_far(Fault& fault, std::uint32_t count, std::uint32_t total);
-  [[nodiscard]] FarLoads::Load* begin_load(std::uint32_t count, std::uint32_t total);
+  [[nodiscard]] SlotLoads::Load* on_its_way(Entry entry) const noexcept;
+  [[nodiscard]] SlotLoads::Load* begin_load(std::uint32_t count, std::uint32_t total);
   void leave_load(Fault& fault);
   [[nodiscard]] const swap::LoadItem* arrived(SlotIndex slot) const noexcept;
-  std::uint32_t gather_arrived(const FarLoads::Load& load, std::uint32_t count,
+  std::uint32_t gather_arrived(const SlotLoads::Load& load, std::uint32_t count,
                                std::uint32_t& room);
+
+  // --- client_ahead.cc ---
+  void read_ahead(std::uint64_t page);
+  bool begin_ahead(std::uint64_t page, std::uint32_t count);
+  void end_ahead(std::uint64_t first, std::uint64_t next);
+  template <typename Condition>
+  void end_ahead_if(Condition is_over);
+  void end_stale_ahead();
+  [[nodiscard]] bool reads_ahead() const noexcept { return ahead_ != 0; }
 
   // --- client_mappings.cc ---
   void look_at_mappings();
@@ -319,11 +330,12 @@ class Client {
 
   // The pager thread's own.
   std::deque<Fault> pending_;
-  std::deque<Fault> writes_;            // to protected pages
-  std::vector<Fault> far_faults_;       // whose loads have not arrived
-  std::vector<FarLoads::Load*> loads_;  // lent: see FarLoads
-  Error why_failed_;                    // the page that was wanted, when it could not be had
-  bool stalled_ = false;                // as the stall clock was told
+  std::deque<Fault> writes_;             // to protected pages
+  std::vector<Fault> far_faults_;        // whose loads have not arrived
+  std::vector<SlotLoads::Load*> loads_;  // lent: see SlotLoads
+  std::uint32_t ahead_ = 0;              // how many of them were begun ahead of a fault
+  Error why_failed_;                     // the page that was wanted, when it could not be had
+  bool stalled_ = false;                 // as the stall clock was told
   StreamTable streams_;
   int helper_cpu_ = -1;
   sys::CpuFollower follower_{sys::CpuFollower::Whose::any_process};

@@ -23,29 +23,37 @@ void Client::take_arrived() {
 // The first of what was gathered, `count` pages for the fault and the rest ahead of it, is far.
 Client::Served Client::wait_for_far(Fault& fault, std::uint32_t count, std::uint32_t total) {
   leave_load(fault);  // it had other content
-  const SlotIndex slot = sources_[0].entry.slot();
-  const auto same =
-      std::ranges::find_if(loads_, [slot](const FarLoads::Load* load) { return load->has(slot); });
-  FarLoads::Load* const load = same != loads_.end() ? *same : begin_load(count, total);
-  if (load == nullptr) return Served::again;
+  SlotLoads::Load* load = on_its_way(sources_[0].entry);
+  if (load == nullptr && parts_.far_loads != nullptr) load = begin_load(count, total);
+  if (load == nullptr)
+    return Served::again;  // it has arrived just now; or there is no room for one
   fault.load = load;
   ++load->waiting;
   return Served::far;
 }
 
+// The load that brings this entry's content, and has not yet; null: none does.
+SlotLoads::Load* Client::on_its_way(Entry entry) const noexcept {
+  if (loads_.empty() || entry.state() != EntryState::swapped) return nullptr;
+  const auto found = std::ranges::find_if(loads_, [&](const SlotLoads::Load* load) {
+    return !load->has_arrived() && load->has(entry.slot());
+  });
+  return found != loads_.end() ? *found : nullptr;
+}
+
 // Null: as many as there may be are on their way.
-FarLoads::Load* Client::begin_load(std::uint32_t count, std::uint32_t total) {
-  std::array<SlotIndex, FarLoads::kPagesMost> slots;
-  std::array<std::uint64_t, FarLoads::kPagesMost> pages{};
+SlotLoads::Load* Client::begin_load(std::uint32_t count, std::uint32_t total) {
+  std::array<SlotIndex, SlotLoads::kPagesMost> slots;
+  std::array<std::uint64_t, SlotLoads::kPagesMost> pages{};
   std::uint32_t far = 0;
   std::uint32_t ahead = 0;
-  for (std::uint32_t i = 0; i < total && far < FarLoads::kPagesMost; ++i) {
+  for (std::uint32_t i = 0; i < total && far < SlotLoads::kPagesMost; ++i) {
     if (sources_[i].has != Source::Has::far) continue;
     slots[far] = sources_[i].entry.slot();
     pages[far++] = sources_[i].page;
     if (i < count) ahead = far;
   }
-  FarLoads::Load* const load = parts_.far_loads->begin(std::span(slots).first(far), kick_fd_);
+  SlotLoads::Load* const load = parts_.far_loads->begin(std::span(slots).first(far), kick_fd_);
   if (load == nullptr) return nullptr;
   load->wanted = count;
   load->ahead = ahead;
@@ -55,23 +63,25 @@ FarLoads::Load* Client::begin_load(std::uint32_t count, std::uint32_t total) {
 }
 
 void Client::leave_load(Fault& fault) {
-  FarLoads::Load* const load = std::exchange(fault.load, nullptr);
-  if (load == nullptr || --load->waiting > 0) return;
+  SlotLoads::Load* const load = std::exchange(fault.load, nullptr);
+  if (load == nullptr || --load->waiting > 0 || load->is_ahead()) return;
   std::erase(loads_, load);
-  parts_.far_loads->end(*load);
+  load->end();
 }
 
 const swap::LoadItem* Client::arrived(SlotIndex slot) const noexcept {
-  for (const FarLoads::Load* const load : loads_) {
+  for (const SlotLoads::Load* const load : loads_) {
     if (!load->has_arrived()) continue;
-    if (const swap::LoadItem* const item = load->find(slot); item != nullptr) return item;
+    const swap::LoadItem* const item = load->find(slot);
+    // Whoever wants what could not be read ahead tries for himself.
+    if (item != nullptr && (item->ok || !load->is_ahead())) return item;
   }
   return nullptr;
 }
 
 // As gather_ahead(): what the load has beside what the fault is served with, where that still is
 // where it was.
-std::uint32_t Client::gather_arrived(const FarLoads::Load& load, std::uint32_t count,
+std::uint32_t Client::gather_arrived(const SlotLoads::Load& load, std::uint32_t count,
                                      std::uint32_t& room) {
   const std::uint32_t most = load.size() - load.ahead;
   room = most == 0 ? 0 : parts_.budget.take_spare(most);

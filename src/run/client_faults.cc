@@ -194,8 +194,7 @@ bool Client::load_gathered(std::uint32_t count) {
   parts_.swap.load(std::span(items_).first(items), swap::Reach::memory);
   const std::uint32_t beyond = take_loaded(count);
   if (beyond == 0) return true;
-  const auto reach =
-      parts_.far_loads != nullptr ? swap::Reach::here : swap::Reach::anywhere;
+  const auto reach = parts_.far_loads != nullptr ? swap::Reach::here : swap::Reach::anywhere;
   const std::span<swap::LoadItem> slow = std::span(items_).first(beyond);
   for (const swap::LoadItem& item : slow) parts_.swap.get(item.slot);
   {
@@ -228,6 +227,8 @@ std::uint32_t Client::stage_gathered(std::uint32_t count) {
       if (item->ok) std::memcpy(place, item->page, kPageSize);
       if (!item->ok) source.has = Source::Has::failed;
       if (!item->ok && i == 0) why_failed_ = item->error;
+    } else if (on_its_way(entry) != nullptr) {
+      source.has = Source::Has::far;
     } else {
       source.item = items;
       items_[items++] = {.slot = entry.slot(), .page = place};
@@ -357,6 +358,9 @@ Client::Served Client::bring_content(Fault& fault, std::uint32_t& room) {
   if (pages == 0) return settle_fault(fault, in.error);
   room -= pages;
   streams_.reached(first + pages);
+  leave_load(fault);
+  end_ahead(first, first + pages);
+  if (streams_.goes_on()) read_ahead(first + pages);
   return Served::done;
 }
 

@@ -11,7 +11,8 @@
 namespace holdfast::run {
 
 struct Client::Batch {
-  static constexpr std::uint32_t kPages = 64;  // one write of a device; a fault waits for none of it
+  static constexpr std::uint32_t kPages =
+      64;  // one write of a device; a fault waits for none of it
   struct Item {
     std::uint32_t place = 0;
     SlotIndex old;  // may hold the same content; its count is the buffer's

@@ -26,6 +26,12 @@ namespace {
 
 constexpr std::uint64_t kSlotsMax = std::uint64_t{1} << 28;  // 1 TiB of swapped pages
 
+// Two loads for a stream, and four streams; two threads decode faster than most programs read.
+constexpr std::uint64_t kReadAheadBytes = SlotLoads::pages_of(1) * kPageSize;
+constexpr std::uint64_t kReadAheadLeast = 2;
+constexpr std::uint64_t kReadAheadMost = 8;
+constexpr std::uint32_t kReadAheadThreads = 2;
+
 std::uint32_t buffer_count(std::uint64_t frames) {
   return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(frames / kWindowPages / 32, 2, 16));
 }
@@ -67,8 +73,9 @@ PagerProcess::~PagerProcess() = default;
 Expected<void> PagerProcess::prepare_far_memory(const std::vector<swap::TierOptions>& tiers) {
   const auto far = std::ranges::find(tiers, swap::TierKind::rados, &swap::TierOptions::kind);
   if (far == tiers.end()) return {};
-  far_loads_ = TRY(FarLoads::create(machine_, *swap_, far->reads));
-  const std::uint64_t pages = swap_->staging_bytes() / kPageSize + FarLoads::pages_of(far->reads);
+  far_loads_ =
+      TRY(SlotLoads::create(machine_, *swap_, {.loads = far->reads, .threads = far->reads}));
+  const std::uint64_t pages = swap_->staging_bytes() / kPageSize + SlotLoads::pages_of(far->reads);
   if (budget_->charge_buffer(static_cast<std::uint32_t>(pages))) return {};
   return fail({.code = Errc::invalid_argument,
                .doing = "run",
@@ -76,6 +83,18 @@ Expected<void> PagerProcess::prepare_far_memory(const std::vector<swap::TierOpti
                .value = pages * kPageSize,
                .limit = options_.memory_bytes,
                .remedy = "give more memory, or fewer tiers"});
+}
+
+// What is read ahead of streams, a thirty-second of the memory at most. Without room for it there
+// is none.
+Expected<void> PagerProcess::prepare_read_ahead() {
+  const auto loads = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(options_.memory_bytes / 32 / kReadAheadBytes, kReadAheadMost));
+  if (loads < kReadAheadLeast || !budget_->charge_buffer(SlotLoads::pages_of(loads))) return {};
+  read_ahead_ = TRY(SlotLoads::create(
+      machine_, *swap_,
+      {.loads = loads, .threads = kReadAheadThreads, .reach = swap::Reach::here}));
+  return {};
 }
 
 Expected<void> PagerProcess::build() {
@@ -86,6 +105,7 @@ Expected<void> PagerProcess::build() {
   buffers_ = TRY(EvictionBuffers::create(machine_, buffers));
   HF_CHECK(budget_->charge_buffer(buffers * kWindowPages));
   TRY_VOID(prepare_far_memory(swap.tiers));
+  TRY_VOID(prepare_read_ahead());
   if (!options_.record_path.empty() || !replayed_.spaces.empty()) {
     working_sets_.emplace(!options_.record_path.empty(), std::move(replayed_));
   }
@@ -94,6 +114,7 @@ Expected<void> PagerProcess::build() {
                          .swap = *swap_,
                          .buffers = *buffers_,
                          .far_loads = far_loads_.get(),
+                         .read_ahead = read_ahead_.get(),
                          .counters = counters_,
                          .registry = registry_,
                          .working_sets = working_sets_ ? &*working_sets_ : nullptr,

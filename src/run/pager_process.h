@@ -39,6 +39,7 @@ class PagerProcess {
  private:
   Expected<void> build();
   Expected<void> prepare_far_memory(const std::vector<swap::TierOptions>& tiers);
+  Expected<void> prepare_read_ahead();
   Expected<void> start();
   void watch();
   bool reap();
@@ -58,8 +59,9 @@ class PagerProcess {
   std::unique_ptr<Budget> budget_;
   std::unique_ptr<swap::Swap> swap_;
   std::unique_ptr<EvictionBuffers> buffers_;
-  std::unique_ptr<FarLoads> far_loads_;  // null: no tier is far
-  Recording replayed_;                   // until the working sets have it
+  std::unique_ptr<SlotLoads> far_loads_;   // null: no tier is far
+  std::unique_ptr<SlotLoads> read_ahead_;  // null: there is no room for it
+  Recording replayed_;                     // until the working sets have it
   std::optional<WorkingSets> working_sets_;
   std::unique_ptr<Parts> parts_;
   Registry registry_;  // its clients' threads use all of the above until they have ended

@@ -23,6 +23,8 @@ class StreamTable {
     *last_ = {.next = page + 1, .width = 1, .age = ++clock_};
     return 1;
   }
+  // Whether the last one goes on for so long that what comes next is worth having ready.
+  [[nodiscard]] bool goes_on() const noexcept { return last_ != nullptr && last_->width >= kWide; }
   // A fault that width() was asked for before is to be served now: reached() will be about it.
   void resume(std::uint64_t page) noexcept {
     last_ = nullptr;
@@ -36,6 +38,7 @@ class StreamTable {
   }
 
  private:
+  static constexpr std::uint32_t kWide = 16;
   struct Stream {
     std::uint64_t next = ~std::uint64_t{0};
     std::uint32_t width = 1;

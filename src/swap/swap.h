@@ -125,8 +125,8 @@ class Swap {
   virtual void store(std::span<StoreItem> items, page::Priority priority) noexcept = 0;
   // Brings pages back; the slots stay (and stay valid: a page that is not changed keeps its slot).
   // All device reads of one call are in flight together. May wait: for far memory, as long as it is
-  // given to answer, unless that is out of reach; with Reach::memory, for nothing. Task context, no lock held. The same slot may be
-  // loaded by several at once, if each has a count of it.
+  // given to answer, unless that is out of reach; with Reach::memory, for nothing. Task context, no
+  // lock held. The same slot may be loaded by several at once, if each has a count of it.
   virtual void load(std::span<LoadItem> items, Reach reach) noexcept = 0;
   void load(std::span<LoadItem> items) noexcept { load(items, Reach::anywhere); }
 

@@ -1,4 +1,4 @@
-#include "run/far_loads.h"
+#include "run/slot_loads.h"
 
 #include <unistd.h>
 
@@ -6,36 +6,37 @@
 
 namespace holdfast::run {
 
-const swap::LoadItem* FarLoads::Load::find(SlotIndex slot) const noexcept {
+const swap::LoadItem* SlotLoads::Load::find(SlotIndex slot) const noexcept {
   for (const swap::LoadItem& item : std::span(items_).first(count_)) {
-    if (item.slot == slot) return &item;
+    if (item.slot == slot) return item.is_beyond ? nullptr : &item;
   }
   return nullptr;
 }
 
-bool FarLoads::Load::has(SlotIndex slot) const noexcept {
+bool SlotLoads::Load::has(SlotIndex slot) const noexcept {
   return std::ranges::any_of(std::span(items_).first(count_),
                              [slot](const swap::LoadItem& item) { return item.slot == slot; });
 }
 
-Expected<std::unique_ptr<FarLoads>> FarLoads::create(sys::Machine& machine, swap::Swap& swap,
-                                                     std::uint32_t loads) {
-  std::unique_ptr<FarLoads> made(new FarLoads(machine, swap));
-  const std::uint64_t bytes = pages_of(loads) * kPageSize;
+Expected<std::unique_ptr<SlotLoads>> SlotLoads::create(sys::Machine& machine, swap::Swap& swap,
+                                                       const Options& options) {
+  std::unique_ptr<SlotLoads> made(new SlotLoads(machine, swap, options.reach));
+  const std::uint64_t bytes = pages_of(options.loads) * kPageSize;
   made->memory_ = TRY(machine.reserve(bytes, kPageSize, sys::Purpose::table));
   made->bytes_ = bytes;
-  for (std::uint32_t i = 0; i < loads; ++i) {
+  for (std::uint32_t i = 0; i < options.loads; ++i) {
     Load& load = made->loads_.emplace_back();
+    load.owner_ = made.get();
     load.room_ = machine.view(made->memory_ + pages_of(i) * kPageSize);
     made->free_.push_back(&load);
   }
-  for (std::uint32_t i = 0; i < loads; ++i) {
-    made->threads_.push_back(TRY(machine.start_thread("holdfast-load", &FarLoads::main, &*made)));
+  for (std::uint32_t i = 0; i < options.threads; ++i) {
+    made->threads_.push_back(TRY(machine.start_thread("holdfast-load", &SlotLoads::main, &*made)));
   }
   return made;
 }
 
-FarLoads::~FarLoads() {
+SlotLoads::~SlotLoads() {
   {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
@@ -45,7 +46,7 @@ FarLoads::~FarLoads() {
   if (bytes_ != 0) machine_.release(memory_, bytes_);
 }
 
-FarLoads::Load* FarLoads::begin(std::span<const SlotIndex> slots, int tell) {
+SlotLoads::Load* SlotLoads::begin(std::span<const SlotIndex> slots, int tell) {
   HF_CHECK2(!slots.empty() && slots.size() <= kPagesMost, slots.size(), kPagesMost);
   const std::lock_guard lock(mutex_);
   if (free_.empty()) return nullptr;
@@ -57,6 +58,7 @@ FarLoads::Load* FarLoads::begin(std::span<const SlotIndex> slots, int tell) {
     load.items_[i] = {.slot = slots[i], .page = load.room_ + i * kPageSize};
   }
   load.waiting = load.wanted = load.ahead = 0;
+  load.ahead_since_ns = 0;
   load.tell_ = tell;
   load.on_its_way_ = true;
   load.arrived_.store(false, std::memory_order_relaxed);
@@ -65,14 +67,14 @@ FarLoads::Load* FarLoads::begin(std::span<const SlotIndex> slots, int tell) {
   return &load;
 }
 
-void FarLoads::end(Load& load) {
+void SlotLoads::end(Load& load) {
   const std::lock_guard lock(mutex_);
   load.tell_ = -1;
   if (std::erase(waiting_, &load) != 0) load.on_its_way_ = false;
   if (!load.on_its_way_) forget(load);  // else the thread that has it does so
 }
 
-void FarLoads::run() {
+void SlotLoads::run() {
   std::unique_lock lock(mutex_);
   for (;;) {
     due_.wait(lock, [this] { return stopped_ || !waiting_.empty(); });
@@ -80,7 +82,7 @@ void FarLoads::run() {
     Load& load = *waiting_.front();
     waiting_.pop_front();
     lock.unlock();
-    swap_.load(std::span(load.items_).first(load.count_));
+    swap_.load(std::span(load.items_).first(load.count_), reach_);
     lock.lock();
     load.on_its_way_ = false;
     load.arrived_.store(true, std::memory_order_release);
@@ -94,7 +96,7 @@ void FarLoads::run() {
 }
 
 // Called under the mutex.
-void FarLoads::forget(Load& load) {
+void SlotLoads::forget(Load& load) {
   for (const swap::LoadItem& item : std::span(load.items_).first(load.count_)) {
     const FrameIndex frame = swap_.put(item.slot);
     HF_CHECK(frame.is_none());

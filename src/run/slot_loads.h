@@ -1,6 +1,8 @@
-// Pages of far memory on their way in. A pool that does not answer is waited for as long as
-// --far-wait says; a pager thread that waited itself would hold up every other fault of its
-// process. So threads of their own wait, and the pager thread serves on.
+// Pages on their way in, which no pager thread waits for: one that waited itself would hold up
+// every other fault of its process. Threads of their own wait, and the pager thread serves on.
+//
+// There are two of them: one for pages of far memory, for a pool that does not answer is waited for
+// as long as --far-wait says; and one for what is read ahead of streams, of which nobody need wait.
 //
 // Who owns what: a load is lent from begin() to end() to the client that began it. It has a count
 // of each of its slots, so their content stays what it is whatever becomes of the pages that were
@@ -28,13 +30,14 @@
 
 namespace holdfast::run {
 
-class FarLoads {
+class SlotLoads {
  public:
   static constexpr std::uint32_t kPagesMost = 64;  // of one load
 
   class Load {
    public:
-    // What the slot holds; null: it is none of these. Only when the load has arrived.
+    // What the slot holds; null: it is none of these, or out of reach. Only when the load has
+    // arrived.
     [[nodiscard]] const swap::LoadItem* find(SlotIndex slot) const noexcept;
     [[nodiscard]] bool has(SlotIndex slot) const noexcept;
     [[nodiscard]] bool has_arrived() const noexcept {
@@ -48,24 +51,35 @@ class FarLoads {
     std::uint32_t wanted = 0;   // how many pages the first of them was to be served with
     std::uint32_t ahead = 0;    // from this one on they are others, which were to come along
     std::array<std::uint64_t, kPagesMost> pages{};  // where each was; it may be elsewhere by now
+    std::uint64_t ahead_since_ns = 0;  // when nobody waited for it yet; 0: it was begun for a fault
+
+    [[nodiscard]] bool is_ahead() const noexcept { return ahead_since_ns != 0; }
+    // Gives it back, whether it has arrived or not.
+    void end() { owner_->end(*this); }
 
    private:
-    friend class FarLoads;
+    friend class SlotLoads;
     std::uint32_t count_ = 0;
     std::array<swap::LoadItem, kPagesMost> items_{};
+    SlotLoads* owner_ = nullptr;
     std::byte* room_ = nullptr;
     int tell_ = -1;  // the client's eventfd; -1: nobody is to be told, for it has been given up
     bool on_its_way_ = false;  // guarded by the mutex of the loads, as is the one before
     std::atomic<bool> arrived_{false};
   };
 
-  // `loads` at a time, in as many threads.
-  [[nodiscard]] static Expected<std::unique_ptr<FarLoads>> create(sys::Machine& machine,
-                                                                  swap::Swap& swap,
-                                                                  std::uint32_t loads);
-  ~FarLoads();  // waits for what is on its way; nobody has a load any more
-  FarLoads(const FarLoads&) = delete;
-  FarLoads& operator=(const FarLoads&) = delete;
+  // `loads` at a time, in `threads` threads, out of what tiers that reach has.
+  struct Options {
+    std::uint32_t loads = 0;
+    std::uint32_t threads = 0;
+    swap::Reach reach = swap::Reach::anywhere;
+  };
+  [[nodiscard]] static Expected<std::unique_ptr<SlotLoads>> create(sys::Machine& machine,
+                                                                   swap::Swap& swap,
+                                                                   const Options& options);
+  ~SlotLoads();  // waits for what is on its way; nobody has a load any more
+  SlotLoads(const SlotLoads&) = delete;
+  SlotLoads& operator=(const SlotLoads&) = delete;
 
   // What so many take, pages.
   [[nodiscard]] static constexpr std::uint32_t pages_of(std::uint32_t loads) noexcept {
@@ -75,17 +89,18 @@ class FarLoads {
   // Takes a count of each slot. `tell`: an eventfd that is written to once the load has arrived,
   // unless it has been ended before. Null: all are lent.
   [[nodiscard]] Load* begin(std::span<const SlotIndex> slots, int tell);
-  // Gives it back, whether it has arrived or not.
-  void end(Load& load);
 
  private:
-  FarLoads(sys::Machine& machine, swap::Swap& swap) noexcept : machine_(machine), swap_(swap) {}
-  static void main(void* self) { static_cast<FarLoads*>(self)->run(); }
+  SlotLoads(sys::Machine& machine, swap::Swap& swap, swap::Reach reach) noexcept
+      : machine_(machine), swap_(swap), reach_(reach) {}
+  static void main(void* self) { static_cast<SlotLoads*>(self)->run(); }
   void run();
+  void end(Load& load);
   void forget(Load& load);
 
   sys::Machine& machine_;
   swap::Swap& swap_;
+  const swap::Reach reach_;
   Address memory_ = 0;
   std::uint64_t bytes_ = 0;
   std::vector<std::unique_ptr<sys::Thread>> threads_;
