@@ -118,16 +118,17 @@ struct Setting {
   Medium medium;
 };
 
-// What ours gets: as much in all as the peer took. If that never came to its end, nobody knows how
-// much that is, and ours has to do with the size alone.
+// What ours gets: as much memory in all as the peer took, compressed pages included, and the tiers
+// of `holdfast run` itself. Against swap on zram these are memory alone. If the peer never came to
+// its end, nobody knows how much it would have taken, and ours has to do with the size.
 struct Given {
   std::uint64_t memory;
   std::vector<std::string> flags;
 };
 Given given_to_ours(Medium medium, std::uint64_t budget, double warm, const SwappingGroup& group) {
   const std::string file = std::string("file:") + kDirectory;
-  if (medium == Medium::file) return {budget, {"--swap", file}};
-  if (warm == SwappedTurns::kNoFigure) return {budget, {"--swap", "ram", "--swap", file}};
+  const bool memory_alone = medium == Medium::zram && warm != SwappedTurns::kNoFigure;
+  if (!memory_alone) return {budget, {"--swap", "ram", "--swap", file}};
   return {budget + group.zram()->peak_bytes(), {"--swap", "ram"}};
 }
 

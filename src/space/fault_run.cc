@@ -123,10 +123,10 @@ FaultServer::Filled FaultServer::fill(LockedRun& run, std::byte** pages, const F
   std::uint32_t end = run.pages;
   for (std::uint32_t i = 0; i < loads; ++i) {
     if (items[i].ok) continue;
-    if (items[i].is_far && owners[i] == run.primary) return Filled::far;
-    if (items[i].is_far && owners[i] < run.primary) first = std::max(first, owners[i] + 1);
-    if (items[i].is_far && owners[i] > run.primary) end = std::min(end, owners[i]);
-    if (items[i].is_far) continue;
+    if (items[i].is_beyond && owners[i] == run.primary) return Filled::far;
+    if (items[i].is_beyond && owners[i] < run.primary) first = std::max(first, owners[i] + 1);
+    if (items[i].is_beyond && owners[i] > run.primary) end = std::min(end, owners[i]);
+    if (items[i].is_beyond) continue;
     good = false;
     if (owners[i] == run.primary) error = items[i].error;
   }
