@@ -54,7 +54,8 @@ struct Parts {
   Budget& budget;
   swap::Swap& swap;
   EvictionBuffers& buffers;
-  SlotLoads* far_loads;   // null: no tier is beyond this machine
+  SlotLoads* far_loads;   // for faults that wait aside; null: they wait where they are served
+  bool has_far_tier;      // one is beyond this machine: nobody waits for that where he is served
   SlotLoads* read_ahead;  // null: there is no room for it
   Counters& counters;
   Registry& registry;
@@ -203,7 +204,8 @@ class Client {
   [[nodiscard]] std::uint64_t run_end(std::uint64_t page) const noexcept;
   std::uint32_t gather(std::uint64_t page, std::uint32_t most);
   std::uint32_t gather_ahead(const Fault& fault, std::uint32_t count, std::uint32_t& room);
-  [[nodiscard]] bool load_gathered(std::uint32_t count);
+  [[nodiscard]] bool load_gathered(std::uint32_t count, bool waits);
+  [[nodiscard]] bool waits_aside(const Fault& fault) noexcept;
   std::uint32_t stage_gathered(std::uint32_t count);
   std::uint32_t take_loaded(std::uint32_t count);
   [[nodiscard]] bool is_still_out(const Source& source) const noexcept;
@@ -336,6 +338,8 @@ class Client {
   std::uint32_t ahead_ = 0;              // how many of them were begun ahead of a fault
   Error why_failed_;                     // the page that was wanted, when it could not be had
   bool stalled_ = false;                 // as the stall clock was told
+  int last_thread_ = 0;                  // whose fault was the last
+  std::uint32_t mixed_ = 0;              // faults to come for which threads count as several
   StreamTable streams_;
   int helper_cpu_ = -1;
   sys::CpuFollower follower_{sys::CpuFollower::Whose::any_process};

@@ -187,14 +187,14 @@ std::uint32_t Client::gather_ahead(const Fault& fault, std::uint32_t count, std:
 // Puts the contents together in the staging pages, and says of each source what it has. What only a
 // device has is waited for without the lock: meanwhile others leave, which that wait is long enough
 // for. Nobody waits here for what is beyond this machine. False: what was gathered is to be looked
-// at anew.
-bool Client::load_gathered(std::uint32_t count) {
+// at anew. Without `waits`, what is on a device is left there as well.
+bool Client::load_gathered(std::uint32_t count, bool waits) {
   const std::uint32_t items = stage_gathered(count);
   if (items == 0) return true;
   parts_.swap.load(std::span(items_).first(items), swap::Reach::memory);
   const std::uint32_t beyond = take_loaded(count);
-  if (beyond == 0) return true;
-  const auto reach = parts_.far_loads != nullptr ? swap::Reach::here : swap::Reach::anywhere;
+  if (beyond == 0 || !waits) return true;
+  const auto reach = parts_.has_far_tier ? swap::Reach::here : swap::Reach::anywhere;
   const std::span<swap::LoadItem> slow = std::span(items_).first(beyond);
   for (const swap::LoadItem& item : slow) parts_.swap.get(item.slot);
   {
@@ -207,6 +207,18 @@ bool Client::load_gathered(std::uint32_t count) {
     if (!is_still_out(source)) source.has = Source::Has::none;
   }
   return !helper_.holds_events();
+}
+
+// Threads that fault at the same time wait at the same time, where there are several: one after the
+// other, each would wait for all. A single one is served sooner without a change of threads. Not
+// beside a tier that is beyond this machine: what comes with one load would wait for that.
+bool Client::waits_aside(const Fault& fault) noexcept {
+  constexpr std::uint32_t kMixedFor = 16;
+  if (parts_.far_loads == nullptr || parts_.has_far_tier) return false;
+  if (fault.thread == helper_.thread()) return false;
+  const bool is_same = std::exchange(last_thread_, fault.thread) == fault.thread;
+  mixed_ = is_same ? mixed_ - std::min(mixed_, 1U) : kMixedFor;
+  return mixed_ > 0;
 }
 
 // What stands in memory as it is, is staged; the rest becomes items. How many.
@@ -335,13 +347,21 @@ Client::Served Client::bring_content(Fault& fault, std::uint32_t& room) {
   const std::uint32_t most = gather(first, room);
   std::uint32_t room_ahead = 0;
   const std::uint32_t total = gather_ahead(fault, most, room_ahead);
-  const bool may_enter = load_gathered(total);
+  const bool aside = waits_aside(fault);
+  bool may_enter = load_gathered(total, !aside);
+  if (aside && sources_[0].has == Source::Has::far) {
+    if (wait_for_far(fault, most, total) == Served::far) {
+      parts_.budget.give(room_ahead);
+      return Served::far;
+    }
+    may_enter = load_gathered(total, true);  // all who could wait for it are busy
+  }
   if (may_enter) room_ahead -= enter_ahead(most, total);
   parts_.budget.give(room_ahead);
   if (!may_enter) return Served::again;
   if (sources_[0].has == Source::Has::far) return wait_for_far(fault, most, total);
   // The one that is wanted must come, if need be by itself; the others may yet.
-  if (sources_[0].has == Source::Has::failed && !load_gathered(1)) return Served::again;
+  if (sources_[0].has == Source::Has::failed && !load_gathered(1, true)) return Served::again;
   if (sources_[0].has == Source::Has::none) return Served::again;
   if (sources_[0].has == Source::Has::failed) {
     parts_.machine.print_line(("holdfast: " + why_failed_.message()).c_str());

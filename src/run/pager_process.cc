@@ -27,10 +27,15 @@ namespace {
 constexpr std::uint64_t kSlotsMax = std::uint64_t{1} << 28;  // 1 TiB of swapped pages
 
 // Two loads for a stream, and four streams; two threads decode faster than most programs read.
-constexpr std::uint64_t kReadAheadBytes = SlotLoads::pages_of(1) * kPageSize;
-constexpr std::uint64_t kReadAheadLeast = 2;
 constexpr std::uint64_t kReadAheadMost = 8;
 constexpr std::uint32_t kReadAheadThreads = 2;
+constexpr std::uint64_t kDeviceLoadsMost = 4;  // that faults wait for at the same time
+
+// How many loads that takes; 0: fewer than two.
+std::uint32_t loads_within(std::uint64_t bytes, std::uint64_t most) {
+  const std::uint64_t loads = std::min(bytes / (SlotLoads::pages_of(1) * kPageSize), most);
+  return loads < 2 ? 0 : static_cast<std::uint32_t>(loads);
+}
 
 std::uint32_t buffer_count(std::uint64_t frames) {
   return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(frames / kWindowPages / 32, 2, 16));
@@ -44,6 +49,11 @@ std::uint64_t keep_images_below(const std::vector<swap::TierOptions>& tiers, std
     most += tier.limit_bytes == 0 ? memory / 2 : tier.limit_bytes;
   }
   return most / 4 * 3;
+}
+
+bool has_far_tier(const std::vector<swap::TierOptions>& tiers) {
+  return std::ranges::any_of(
+      tiers, [](const swap::TierOptions& tier) { return tier.kind == swap::TierKind::rados; });
 }
 
 // A pool that does not answer takes nothing either: it is waited for as long as with a page of it.
@@ -70,12 +80,9 @@ PagerProcess::~PagerProcess() = default;
 
 // Where pages go beyond this machine: what waits for them, and room for all that is on its way, out
 // of the budget.
-Expected<void> PagerProcess::prepare_far_memory(const std::vector<swap::TierOptions>& tiers) {
-  const auto far = std::ranges::find(tiers, swap::TierKind::rados, &swap::TierOptions::kind);
-  if (far == tiers.end()) return {};
-  far_loads_ =
-      TRY(SlotLoads::create(machine_, *swap_, {.loads = far->reads, .threads = far->reads}));
-  const std::uint64_t pages = swap_->staging_bytes() / kPageSize + SlotLoads::pages_of(far->reads);
+Expected<void> PagerProcess::prepare_far_memory(const swap::TierOptions& far) {
+  far_loads_ = TRY(SlotLoads::create(machine_, *swap_, {.loads = far.reads, .threads = far.reads}));
+  const std::uint64_t pages = swap_->staging_bytes() / kPageSize + SlotLoads::pages_of(far.reads);
   if (budget_->charge_buffer(static_cast<std::uint32_t>(pages))) return {};
   return fail({.code = Errc::invalid_argument,
                .doing = "run",
@@ -85,12 +92,24 @@ Expected<void> PagerProcess::prepare_far_memory(const std::vector<swap::TierOpti
                .remedy = "give more memory, or fewer tiers"});
 }
 
+// What waits for devices and what waits for the pool; without room for the former, faults wait
+// where they are served.
+Expected<void> PagerProcess::prepare_loads(const std::vector<swap::TierOptions>& tiers) {
+  const auto far = std::ranges::find(tiers, swap::TierKind::rados, &swap::TierOptions::kind);
+  if (far != tiers.end()) return prepare_far_memory(*far);
+  const auto file = std::ranges::find(tiers, swap::TierKind::file, &swap::TierOptions::kind);
+  const std::uint32_t loads = loads_within(options_.memory_bytes / 64, kDeviceLoadsMost);
+  if (file == tiers.end() || !budget_->charge_buffer(SlotLoads::pages_of(loads))) return {};
+  if (loads > 0)
+    far_loads_ = TRY(SlotLoads::create(machine_, *swap_, {.loads = loads, .threads = loads}));
+  return {};
+}
+
 // What is read ahead of streams, a thirty-second of the memory at most. Without room for it there
 // is none.
 Expected<void> PagerProcess::prepare_read_ahead() {
-  const auto loads = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(options_.memory_bytes / 32 / kReadAheadBytes, kReadAheadMost));
-  if (loads < kReadAheadLeast || !budget_->charge_buffer(SlotLoads::pages_of(loads))) return {};
+  const std::uint32_t loads = loads_within(options_.memory_bytes / 32, kReadAheadMost);
+  if (loads == 0 || !budget_->charge_buffer(SlotLoads::pages_of(loads))) return {};
   read_ahead_ = TRY(SlotLoads::create(
       machine_, *swap_,
       {.loads = loads, .threads = kReadAheadThreads, .reach = swap::Reach::here}));
@@ -104,7 +123,7 @@ Expected<void> PagerProcess::build() {
   const std::uint32_t buffers = buffer_count(budget_->total_pages());
   buffers_ = TRY(EvictionBuffers::create(machine_, buffers));
   HF_CHECK(budget_->charge_buffer(buffers * kWindowPages));
-  TRY_VOID(prepare_far_memory(swap.tiers));
+  TRY_VOID(prepare_loads(swap.tiers));
   TRY_VOID(prepare_read_ahead());
   if (!options_.record_path.empty() || !replayed_.spaces.empty()) {
     working_sets_.emplace(!options_.record_path.empty(), std::move(replayed_));
@@ -114,6 +133,7 @@ Expected<void> PagerProcess::build() {
                          .swap = *swap_,
                          .buffers = *buffers_,
                          .far_loads = far_loads_.get(),
+                         .has_far_tier = has_far_tier(swap.tiers),
                          .read_ahead = read_ahead_.get(),
                          .counters = counters_,
                          .registry = registry_,

@@ -38,7 +38,8 @@ class PagerProcess {
 
  private:
   Expected<void> build();
-  Expected<void> prepare_far_memory(const std::vector<swap::TierOptions>& tiers);
+  Expected<void> prepare_loads(const std::vector<swap::TierOptions>& tiers);
+  Expected<void> prepare_far_memory(const swap::TierOptions& far);
   Expected<void> prepare_read_ahead();
   Expected<void> start();
   void watch();
@@ -59,7 +60,7 @@ class PagerProcess {
   std::unique_ptr<Budget> budget_;
   std::unique_ptr<swap::Swap> swap_;
   std::unique_ptr<EvictionBuffers> buffers_;
-  std::unique_ptr<SlotLoads> far_loads_;   // null: no tier is far
+  std::unique_ptr<SlotLoads> far_loads_;   // null: faults wait where they are served
   std::unique_ptr<SlotLoads> read_ahead_;  // null: there is no room for it
   Recording replayed_;                     // until the working sets have it
   std::optional<WorkingSets> working_sets_;
