@@ -70,7 +70,9 @@ void Client::end_ahead(std::uint64_t first, std::uint64_t next) {
   if (!reads_ahead()) return;
   end_ahead_if([&](const SlotLoads::Load& load) {
     const std::uint64_t last = load.pages[load.size() - 1];
-    return last >= first && last < next;
+    const bool is_over = last >= first && last < next;
+    if (is_over) Counters::add(parts_.counters.read_ahead, load.size());
+    return is_over;
   });
 }
 

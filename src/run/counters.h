@@ -15,6 +15,7 @@ struct Counters {
   Count pages_in{0};      // that came in with content
   Count ahead_pages{0};   // of those, before anybody touched them: a recording is replayed
   Count ahead_passed{0};  // of those, that the program came past without a fault
+  Count read_ahead{0};    // that were loaded for a stream before it came to them
   Count pages_out{0};     // that left
   Count rescued{0};       // came back out of a buffer
   Count clean{0};         // left again as they had come: not stored anew

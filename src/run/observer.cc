@@ -190,6 +190,7 @@ Report Observer::report() const {
   report.pages_in = counters.pages_in;
   report.ahead_pages = counters.ahead_pages;
   report.ahead_passed = counters.ahead_passed;
+  report.read_ahead = counters.read_ahead;
   report.pages_out = counters.pages_out;
   report.rescued = counters.rescued;
   report.clean = counters.clean;

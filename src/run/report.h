@@ -29,6 +29,7 @@ struct Report {
   std::uint64_t ahead_pages = 0;     // of those that came in: before anybody touched them
   std::uint64_t ahead_passed = 0;    // of which the program came past without a fault
   std::uint64_t recorded_pages = 0;  // 0: nothing to record, or not asked for
+  std::uint64_t read_ahead = 0;      // that were loaded for a stream before it came to them
   std::uint64_t pages_out = 0;
   std::uint64_t rescued = 0;
   std::uint64_t clean = 0;

@@ -30,6 +30,7 @@ Json totals(const Report& report) {
   json["ahead_pages"] = report.ahead_pages;
   json["ahead_passed"] = report.ahead_passed;
   json["recorded_pages"] = report.recorded_pages;
+  json["read_ahead_pages"] = report.read_ahead;
   json["pages_out"] = report.pages_out;
   json["rescued"] = report.rescued;
   json["clean"] = report.clean;

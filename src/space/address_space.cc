@@ -68,6 +68,11 @@ Expected<void> AddressSpace::resize(RegionRecord& region, PageCount pages) {
                    .remedy = "give map_anonymous the capacity that the region may grow to"});
   } else {
     if (pages.value < old) result = detach(region, pages.value, old);
+    // What comes into view, no save has looked at.
+    for (std::uint64_t at = old; at < pages.value; at = (at / kLeafEntries + 1) * kLeafEntries) {
+      if (region.leaves[at / kLeafEntries].load(std::memory_order_acquire) == 0) continue;
+      region.leaf_of(at).expect_change();
+    }
     if (result) region.pages.store(pages.value, std::memory_order_release);
   }
   region.leave();

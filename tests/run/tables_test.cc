@@ -66,6 +66,20 @@ TEST(StreamTable, a_sequence_widens_and_a_stranger_does_not) {
   }
 }
 
+TEST(StreamTable, goes_on_once_it_is_wide_and_no_stranger_has_come) {
+  StreamTable streams;
+  std::uint64_t at = 100;
+  for (const std::uint32_t width : {1U, 2U, 4U, 8U}) {
+    EXPECT_EQ(streams.width(at, 64), width);
+    EXPECT_FALSE(streams.goes_on()) << width;
+    streams.reached(at += width);
+  }
+  EXPECT_EQ(streams.width(at, 64), 16U);
+  EXPECT_TRUE(streams.goes_on());
+  EXPECT_EQ(streams.width(9000, 64), 1U);
+  EXPECT_FALSE(streams.goes_on()) << "that was another's fault";
+}
+
 TEST(Budget, below_the_least_is_refused_with_the_least) {
   const auto budget = Budget::create(sys::real_machine(), 1 << 20);
   ASSERT_FALSE(budget);
