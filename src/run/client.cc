@@ -1,6 +1,7 @@
 #include "run/client.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -69,6 +70,8 @@ void Client::kick() noexcept {
 void Client::main(void* self) { static_cast<Client*>(self)->run(); }
 
 void Client::run() {
+  const sched_param least{.sched_priority = 1};
+  is_first_ = ::sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &least) == 0;
   while (life() == Life::running) {
     bool helper_busy = false;
     bool unsettled = false;

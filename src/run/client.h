@@ -205,11 +205,13 @@ class Client {
   std::uint32_t gather(std::uint64_t page, std::uint32_t most);
   std::uint32_t gather_ahead(const Fault& fault, std::uint32_t count, std::uint32_t& room);
   [[nodiscard]] bool load_gathered(std::uint32_t count, bool waits);
-  [[nodiscard]] bool waits_aside(const Fault& fault) noexcept;
+  void note_thread(const Fault& fault) noexcept;
+  [[nodiscard]] int woken_here(const Fault& fault) const noexcept;
+  [[nodiscard]] bool waits_aside(const Fault& fault) const noexcept;
   std::uint32_t stage_gathered(std::uint32_t count);
   std::uint32_t take_loaded(std::uint32_t count);
   [[nodiscard]] bool is_still_out(const Source& source) const noexcept;
-  Entered enter_gathered(std::uint32_t first, std::uint32_t count);
+  Entered enter_gathered(std::uint32_t first, std::uint32_t count, int thread);
   std::uint32_t enter_ahead(std::uint32_t first, std::uint32_t end);
   void entered(std::uint64_t page, bool image_takes_memory);
   Served settle_fault(const Fault& fault, int error);
@@ -338,6 +340,7 @@ class Client {
   std::uint32_t ahead_ = 0;              // how many of them were begun ahead of a fault
   Error why_failed_;                     // the page that was wanted, when it could not be had
   bool stalled_ = false;                 // as the stall clock was told
+  bool is_first_ = false;                // no program runs before it on its CPU
   int last_thread_ = 0;                  // whose fault was the last
   std::uint32_t mixed_ = 0;              // faults to come for which threads count as several
   StreamTable streams_;

@@ -92,6 +92,7 @@ void Client::follow(int thread) {
 Client::Served Client::serve(Fault& fault, std::uint32_t& room) {
   if (!settle_inheritance()) return Served::again;
   if (fault.load == nullptr) Counters::add(parts_.counters.faults);
+  note_thread(fault);
   // The shim asks that the mappings be looked at.
   if (fault.page == beacon_ && managing_ && memory_.pid() != 0) look_at_mappings();
   return table_.get(fault.page >> kPageShift).is_out() ? bring_content(fault, room)
@@ -130,6 +131,7 @@ Client::Served Client::bring_fresh(const Fault& fault, std::uint32_t& room) {
   Entered in;
   for (;;) {
     const std::uint64_t bytes = count * kPageSize;
+    const sys::WokenHere here(woken_here(fault), follower_.cpu());
     in = fault.write ? memory_.copy(fault.page, g_zeros.data(), bytes)
                      : memory_.zero(fault.page, bytes);
     if (in.error != ENOENT || count == 1) break;
@@ -209,16 +211,26 @@ bool Client::load_gathered(std::uint32_t count, bool waits) {
   return !helper_.holds_events();
 }
 
+// Whether several threads fault in turns.
+void Client::note_thread(const Fault& fault) noexcept {
+  constexpr std::uint32_t kMixedFor = 16;
+  if (fault.thread == helper_.thread()) return;
+  const bool is_same = std::exchange(last_thread_, fault.thread) == fault.thread;
+  mixed_ = is_same ? mixed_ - std::min(mixed_, 1U) : kMixedFor;
+}
+
 // Threads that fault at the same time wait at the same time, where there are several: one after the
 // other, each would wait for all. A single one is served sooner without a change of threads. Not
 // beside a tier that is beyond this machine: what comes with one load would wait for that.
-bool Client::waits_aside(const Fault& fault) noexcept {
-  constexpr std::uint32_t kMixedFor = 16;
+bool Client::waits_aside(const Fault& fault) const noexcept {
   if (parts_.far_loads == nullptr || parts_.has_far_tier) return false;
-  if (fault.thread == helper_.thread()) return false;
-  const bool is_same = std::exchange(last_thread_, fault.thread) == fault.thread;
-  mixed_ = is_same ? mixed_ - std::min(mixed_, 1U) : kMixedFor;
-  return mixed_ > 0;
+  return mixed_ > 0 && fault.thread != helper_.thread();
+}
+
+// The thread to wake where this one runs; 0: none. Threads that take turns need a CPU each, and one
+// that could run before it has its own CPUs back would be seen with one.
+int Client::woken_here(const Fault& fault) const noexcept {
+  return is_first_ && mixed_ == 0 && fault.thread != helper_.thread() ? fault.thread : 0;
 }
 
 // What stands in memory as it is, is staged; the rest becomes items. How many.
@@ -297,10 +309,12 @@ void Client::entered(std::uint64_t page, bool image_takes_memory) {
 }
 
 // Enters pages that were gathered and lie side by side.
-Entered Client::enter_gathered(std::uint32_t first, std::uint32_t count) {
+Entered Client::enter_gathered(std::uint32_t first, std::uint32_t count, int thread) {
   const std::uint64_t page = sources_[first].page;
-  const Entered in =
-      memory_.copy(page << kPageShift, staging_ + first * kPageSize, count * kPageSize);
+  const Entered in = [&] {
+    const sys::WokenHere here(thread, follower_.cpu());
+    return memory_.copy(page << kPageShift, staging_ + first * kPageSize, count * kPageSize);
+  }();
   const auto pages = static_cast<std::uint32_t>(in.bytes >> kPageShift);
   for (std::uint32_t i = 0; i < pages; ++i) {
     entered(sources_[first + i].page, sources_[first + i].from_memory);
@@ -329,7 +343,7 @@ std::uint32_t Client::enter_ahead(std::uint32_t first, std::uint32_t end) {
            sources_[i + count].has == Source::Has::content) {
       ++count;
     }
-    const Entered in = enter_gathered(i, count);
+    const Entered in = enter_gathered(i, count, 0);
     const auto pages = static_cast<std::uint32_t>(in.bytes >> kPageShift);
     all += pages;
     // EEXIST: the recording has it twice. ENOENT: a mapping has ended.
@@ -370,9 +384,9 @@ Client::Served Client::bring_content(Fault& fault, std::uint32_t& room) {
   }
   std::uint32_t count = 1;
   while (count < most && sources_[count].has == Source::Has::content) ++count;
-  Entered in = enter_gathered(0, count);
+  Entered in = enter_gathered(0, count, woken_here(fault));
   if (in.error == ENOENT && in.bytes == 0 && count > 1) {
-    in = enter_gathered(0, 1);  // the run left its mapping
+    in = enter_gathered(0, 1, woken_here(fault));  // the run left its mapping
   }
   const auto pages = static_cast<std::uint32_t>(in.bytes >> kPageShift);
   if (pages == 0) return settle_fault(fault, in.error);

@@ -10,3 +10,4 @@
 #include "sys/probe.h"
 #include "sys/streams.h"
 #include "sys/video_device.h"
+#include "sys/woken_here.h"

@@ -1,9 +1,11 @@
 // A program whose threads go through memory, each through its own: in order, all of it again and
-// again, or at random. Each checks every word that it reads. It knows nothing of Holdfast.
+// again, or at random. Each checks every word that it reads, and after each page that it still has
+// the CPUs that it had. It knows nothing of Holdfast.
 //
 //   run_streams MEBIBYTES ROUNDS ordered|random THREADS
 //
 // Exit status: 0; 1 after a line that says what was wrong; 2 for wrong usage.
+#include <sched.h>
 #include <sys/mman.h>
 
 #include <atomic>
@@ -39,6 +41,13 @@ bool is_right(const std::uint64_t* words, std::size_t thread, std::size_t page) 
   return true;
 }
 
+cpu_set_t own_cpus() {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  sched_getaffinity(0, sizeof cpus, &cpus);
+  return cpus;
+}
+
 bool go(std::size_t thread, const Work& work) {
   void* const memory = mmap(nullptr, work.pages * kPageWords * sizeof(std::uint64_t),
                             PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -48,10 +57,16 @@ bool go(std::size_t thread, const Work& work) {
     for (std::size_t i = 0; i < kPageWords; ++i)
       words[page * kPageWords + i] = word(thread, page, i);
   }
+  const cpu_set_t cpus = own_cpus();
   std::mt19937_64 random(thread);
   for (std::size_t n = 0; n < work.rounds * work.pages; ++n) {
     const std::size_t page = work.ordered ? n % work.pages : random() % work.pages;
     if (!is_right(words + page * kPageWords, thread, page)) return false;
+    const cpu_set_t now = own_cpus();
+    if (!CPU_EQUAL(&cpus, &now)) {
+      std::printf("thread %zu, page %zu: other CPUs\n", thread, page);
+      return false;
+    }
   }
   return true;
 }
