@@ -1,4 +1,5 @@
-// How a fault waits for a page that is beyond this machine: aside, while others are served.
+// How a fault waits for a page that is on its way from beyond this machine, was read ahead, or
+// comes from a device that several threads wait for: aside, while others are served.
 //
 // Its entry stays as it is. When the load has arrived the fault is served anew, whatever its page
 // is by then: what the load has is looked up by slot, of which it has held a count, so a page that
@@ -25,8 +26,8 @@ Client::Served Client::wait_for_far(Fault& fault, std::uint32_t count, std::uint
   leave_load(fault);  // it had other content
   SlotLoads::Load* load = on_its_way(sources_[0].entry);
   if (load == nullptr && parts_.far_loads != nullptr) load = begin_load(count, total);
-  if (load == nullptr)
-    return Served::again;  // it has arrived just now; or there is no room for one
+  // It has arrived just now; or there is no room for one.
+  if (load == nullptr) return Served::again;
   fault.load = load;
   ++load->waiting;
   return Served::far;

@@ -5,9 +5,10 @@
 // for a halted CPU each time: 500,000 steps of a pointer chase, half of it compressed, took 10 s
 // instead of 6 in a machine of two virtual CPUs.
 //
-// How: the thread, which sleeps, may run nowhere else while it is woken, and has its CPUs back
-// at once. It cannot notice, nor start another with fewer CPUs, for it does not run meanwhile.
-// Whatever is refused costs only time.
+// How: the thread, which sleeps, may run nowhere else while it is woken, and has its CPUs back at
+// once. It cannot run in between, and so neither notice nor start another with fewer CPUs, if the
+// caller is SCHED_FIFO and has that CPU; others must not use this. If a third thread changes its
+// CPUs in those microseconds, that is lost. Whatever is refused costs only time.
 //
 // Owned by one thread; on its stack. No allocation, no stdio.
 #pragma once

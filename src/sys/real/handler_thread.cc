@@ -1,5 +1,6 @@
 #include "sys/real/handler_thread.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -7,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <csignal>
 
 #include "sys/real/real_thread.h"
@@ -26,13 +28,16 @@ HandlerThread::~HandlerThread() {
     HF_CHECK2(written == sizeof(one), written, errno);
     thread_->join();
   }
-  {
-    const std::lock_guard lock(far_mutex_);
-    stopped_ = true;
+  if (!far_.empty()) ::fcntl(far_in_, F_SETFL, 0);  // nobody but us writes any more: it may wait
+  const Fault stop{.thread_id = kStop};
+  for (std::size_t i = 0; i < far_.size(); ++i) {
+    const ssize_t written = ::write(far_in_, &stop, sizeof stop);
+    HF_CHECK2(written == sizeof stop, written, errno);
   }
-  far_due_.notify_all();
   for (const auto& thread : far_) thread->join();
-  if (stop_fd_ >= 0) ::close(stop_fd_);
+  for (const int fd : {stop_fd_, far_in_, far_out_}) {
+    if (fd >= 0) ::close(fd);
+  }
 }
 
 Expected<void> HandlerThread::start() {
@@ -41,10 +46,24 @@ Expected<void> HandlerThread::start() {
   if (stop_fd_ < 0) {
     return fail({.code = Errc::system, .os_errno = errno, .doing = "make eventfd"});
   }
+  if (far_threads_ > 0) TRY_VOID(start_far_threads());
+  thread_ = TRY(start_real_thread("holdfast-fault", &HandlerThread::main, this));
+  return {};
+}
+
+Expected<void> HandlerThread::start_far_threads() {
+  int ends[2] = {-1, -1};
+  if (::pipe2(ends, O_CLOEXEC) != 0) {
+    return fail({.code = Errc::system, .os_errno = errno, .doing = "make pipe"});
+  }
+  far_out_ = ends[0];
+  far_in_ = ends[1];
+  if (::fcntl(far_in_, F_SETFL, O_NONBLOCK) != 0) {
+    return fail({.code = Errc::system, .os_errno = errno, .doing = "make pipe"});
+  }
   for (std::uint32_t i = 0; i < far_threads_; ++i) {
     far_.push_back(TRY(start_real_thread("holdfast-far", &HandlerThread::far_main, this)));
   }
-  thread_ = TRY(start_real_thread("holdfast-fault", &HandlerThread::main, this));
   return {};
 }
 
@@ -93,28 +112,20 @@ void HandlerThread::serve(const uffd_msg& message) noexcept {
 }
 
 void HandlerThread::hand_over(const Fault& fault) noexcept {
-  bool taken = false;
-  {
-    const std::lock_guard lock(far_mutex_);
-    taken = far_count_ < kFarFaultsMax;
-    if (taken) far_faults_[(far_first_ + far_count_++) % kFarFaultsMax] = fault;
-  }
-  if (!taken) return answer(fault, FaultOutcome::served);  // it will be back
-  far_due_.notify_one();
+  static_assert(sizeof fault <= PIPE_BUF, "written and read whole");
+  // Where the pipe is full, it will be back.
+  if (::write(far_in_, &fault, sizeof fault) != sizeof fault) answer(fault, FaultOutcome::served);
 }
 
 // A thread for faults that may wait for what is beyond this machine.
 void HandlerThread::serve_far() noexcept {
-  std::unique_lock lock(far_mutex_);
   for (;;) {
-    far_due_.wait(lock, [this] { return stopped_ || far_count_ > 0; });
-    if (stopped_) return;
-    const Fault fault = far_faults_[far_first_];
-    far_first_ = (far_first_ + 1) % kFarFaultsMax;
-    --far_count_;
-    lock.unlock();
+    Fault fault;
+    const ssize_t got = ::read(far_out_, &fault, sizeof fault);
+    if (got < 0 && errno == EINTR) continue;
+    HF_CHECK2(got == sizeof fault, got, errno);
+    if (fault.thread_id == kStop) return;
     answer(fault, sink_.on_fault(fault.address, fault.access));
-    lock.lock();
   }
 }
 

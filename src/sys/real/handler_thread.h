@@ -16,11 +16,8 @@
 
 #include <linux/userfaultfd.h>
 
-#include <array>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "sys/cpu_follower.h"
@@ -46,8 +43,9 @@ class HandlerThread {
     Access access = Access::read;
     int thread_id = 0;
   };
-  static constexpr std::uint32_t kFarFaultsMax = 256;  // that wait for a thread
+  static constexpr int kStop = -1;  // instead of a thread's id: the one that reads it ends
 
+  [[nodiscard]] Expected<void> start_far_threads();
   static void main(void* self);
   static void far_main(void* self);
   void serve_until_stopped() noexcept;
@@ -65,11 +63,9 @@ class HandlerThread {
   std::unique_ptr<Thread> thread_;
   const std::uint32_t far_threads_;
   std::vector<std::unique_ptr<Thread>> far_;
-  std::mutex far_mutex_;  // guards what follows
-  std::condition_variable far_due_;
-  std::array<Fault, kFarFaultsMax> far_faults_;  // a ring
-  std::uint32_t far_first_ = 0, far_count_ = 0;
-  bool stopped_ = false;
+  // A pipe of faults, each written and read whole: the handler, which takes no lock, writes without
+  // waiting, and the far threads wait at the other end.
+  int far_in_ = -1, far_out_ = -1;
 };
 
 }  // namespace holdfast::sys::real
