@@ -48,6 +48,9 @@ class Image;
 struct FileLocation;
 struct FileOptions;
 struct RestoreOptions;
+namespace detail {
+class FileControl;
+}
 
 // What clones and snapshots can be made of. Borrowed for the length of the call.
 class Source {
@@ -57,13 +60,19 @@ class Source {
   Source(const Snapshot& snapshot) noexcept : snapshot_(snapshot.control()) {}
   Source(const Snapshot* snapshot) noexcept : snapshot_(snapshot ? snapshot->control() : nullptr) {}
 
-  // One of the two, or neither: an empty region or snapshot.
+  // Of a file: all of it, whatever part of it is mapped there.
+  Source(const FileMapping& file) noexcept;
+  Source(const FileMapping* file) noexcept;
+
+  // One of the three, or none: an empty region, snapshot or mapping.
   [[nodiscard]] detail::RegionControl* region() const noexcept { return region_; }
   [[nodiscard]] detail::SnapshotControl* snapshot() const noexcept { return snapshot_; }
+  [[nodiscard]] detail::FileControl* file() const noexcept { return file_; }
 
  private:
   detail::RegionControl* region_ = nullptr;
   detail::SnapshotControl* snapshot_ = nullptr;
+  detail::FileControl* file_ = nullptr;
 };
 
 class Engine {
@@ -87,11 +96,11 @@ class Engine {
   [[nodiscard]] HF_TASK_ONLY virtual Expected<Region> map_anonymous(std::uint64_t bytes,
                                                                     std::uint64_t capacity = 0) = 0;
 
-  // Writable private copies of regions and snapshots, at new addresses: one for each source, in
-  // their order, all as they were at one moment. Nothing is copied but pages that are pinned: those
-  // stay with their region, so that I/O in flight lands where its owner looks. A writer that wants
-  // a point in time pauses for the call; stores that race with it may fall on either side, but if
-  // one is in no copy, then neither is any that was made because of it.
+  // Writable private copies of regions, snapshots and mapped files (file.h), at new addresses: one
+  // for each source, in their order, all as they were at one moment. Nothing is copied but pages
+  // that are pinned: those stay with their region, so that I/O in flight lands where its owner
+  // looks. A writer that wants a point in time pauses for the call; stores that race with it may
+  // fall on either side, but if one is in no copy, then neither is any that was made because of it.
   // All or nothing. Errors: invalid_argument (no source), not_mapped (an empty or unmapped region
   // or snapshot, or one of another engine), out_of_memory (frames for tables and for pinned pages,
   // address space), swap_full (too few slots to share what is resident), interrupt_context.

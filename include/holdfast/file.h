@@ -28,6 +28,15 @@
 // What was stored reaches a shared file without commits by itself, too, after some seconds and not
 // durably: Options::write_back.
 //
+// A snapshot (snapshot.h) or a clone of a mapping is of the whole file, byte 0 of the file first,
+// as its mappings show it at that moment: what is stored to them later, and written and committed,
+// leaves it as it is. So a reader holds a consistent view while writers commit:
+//     auto view = engine->snapshot(*mapping);         // no Transaction is under way in it
+//     scan(view->data(), view->size());               // the last page is filled up with zeros
+//     view->drop();
+// As long as there is one its file stays open, and its journal and its claim where it has commits,
+// also when the last mapping has gone. What other processes write to the file may show in it.
+//
 // What goes wrong in a plain load (the device fails, the file was cut short under its mapping) goes
 // to Options::on_error, with errno and offset. What cannot be written back stays changed and in
 // memory; the error is kept for the file and told by the next sync() of each mapping, once.
@@ -98,12 +107,15 @@ class FileControl : public ReadyControl {
   virtual void abandon() noexcept = 0;  // the same, and what could not be written is lost
   [[nodiscard]] virtual std::byte* data() const noexcept = 0;
   [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;
+  // Which engine it belongs to: an address, compared and never followed.
+  [[nodiscard]] virtual const void* engine() const noexcept = 0;
 };
 }  // namespace detail
 
 // Stores that belong together, by a thread that does not pause the others: no commit and no
-// rollback takes place while it lives. Its thread calls neither commit(), rollback(), sync(),
-// resize() nor unmap() meanwhile: they would wait for it. Its mapping outlives it.
+// rollback takes place while it lives, nor a snapshot of the file. Its thread calls neither
+// commit(), rollback(), sync(), resize() nor unmap() meanwhile, nor snapshots or clones the file:
+// they would wait for it. Its mapping outlives it.
 class [[nodiscard]] Transaction {
  public:
   Transaction() noexcept = default;
@@ -187,6 +199,9 @@ class FileMapping {
   // Writes what has changed (shared; not durably: sync() first) and unmaps. What was not committed
   // is gone. An error leaves the mapping as it was: nothing is lost.
   HF_TASK_ONLY Expected<void> unmap();
+
+  // For the engine: what it stands for.
+  [[nodiscard]] detail::FileControl* control() const noexcept { return control_; }
 
  private:
   detail::FileControl* control_ = nullptr;

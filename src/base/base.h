@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/check.h"
+#include "base/counted.h"
 #include "base/hash.h"
 #include "base/index_list.h"
 #include "base/same_filled.h"

@@ -1,4 +1,8 @@
 // Clones, snapshots and arming: whose the sources are, and what the copies are handed out as.
+#include <algorithm>
+#include <functional>
+
+#include "engine/file_handle.h"
 #include "engine/paging_engine.h"
 #include "engine/region_handle.h"
 #include "engine/snapshot_handle.h"
@@ -6,6 +10,56 @@
 namespace holdfast::engine {
 
 using space::RegionRecord;
+
+namespace {
+
+// Keeps transactions out of the files, each named once, while it lives. It waits for those that are
+// under way in one file with no other closed: their threads may be about to begin one in another.
+class BetweenTransactions {
+ public:
+  explicit BetweenTransactions(std::vector<MappedFile*> files) : files_(std::move(files)) {
+    for (MappedFile* file : files_) file->source().turn().take();
+    for (std::size_t busy = 0; !files_.empty() && busy < files_.size();) busy = close_all(busy);
+  }
+  ~BetweenTransactions() {
+    for (MappedFile* file : files_) {
+      file->changing().open();
+      file->source().turn().give();
+    }
+  }
+  BetweenTransactions(const BetweenTransactions&) = delete;
+  BetweenTransactions& operator=(const BetweenTransactions&) = delete;
+
+ private:
+  // Returns which file has a transaction under way, and all are open; their number: all are closed.
+  std::size_t close_all(std::size_t first) {
+    files_[first]->changing().close();
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      if (i == first || files_[i]->changing().try_close()) continue;
+      for (std::size_t closed = 0; closed < i; ++closed) files_[closed]->changing().open();
+      if (first > i) files_[first]->changing().open();
+      return i;
+    }
+    return files_.size();
+  }
+
+  const std::vector<MappedFile*> files_;
+};
+
+// Those of the sources that have transactions, each once.
+std::vector<MappedFile*> with_commits(std::span<const Source> sources) {
+  std::vector<MappedFile*> files;
+  for (const Source& source : sources) {
+    if (source.file() == nullptr) continue;
+    MappedFile& file = static_cast<FileHandle*>(source.file())->file();
+    if (file.has_commits()) files.push_back(&file);
+  }
+  std::sort(files.begin(), files.end(), std::less<>());
+  files.erase(std::unique(files.begin(), files.end()), files.end());
+  return files;
+}
+
+}  // namespace
 
 Expected<std::vector<RegionRecord*>> PagingEngine::records_of(const char* doing,
                                                               std::span<const Source> sources) {
@@ -16,7 +70,7 @@ Expected<std::vector<RegionRecord*>> PagingEngine::records_of(const char* doing,
                  .what = "sources",
                  .value = 0,
                  .limit = 1,
-                 .remedy = "name at least one region or snapshot"});
+                 .remedy = "name at least one region, snapshot or file mapping"});
   }
   std::vector<RegionRecord*> records;
   for (const Source& source : sources) {
@@ -25,13 +79,15 @@ Expected<std::vector<RegionRecord*>> PagingEngine::records_of(const char* doing,
       record = &static_cast<RegionHandle*>(source.region())->record();
     } else if (source.snapshot() != nullptr && source.snapshot()->engine() == this) {
       record = &static_cast<SnapshotHandle*>(source.snapshot())->record();
+    } else if (source.file() != nullptr && source.file()->engine() == this) {
+      record = &static_cast<FileHandle*>(source.file())->file().record();
     }
     if (record == nullptr) {
       return fail({.code = Errc::not_mapped,
                    .doing = doing,
                    .what = "source that is empty, or another engine's: number",
                    .value = records.size(),
-                   .remedy = "name mapped regions and snapshots of this engine"});
+                   .remedy = "name mapped regions, snapshots and files of this engine"});
     }
     records.push_back(record);
   }
@@ -45,6 +101,7 @@ Expected<std::vector<RegionRecord*>> PagingEngine::copy(const char* doing,
   const sync::EngineScope scope;
   TRY_VOID(refuse_under_pressure(doing, 0));
   std::vector<RegionRecord*> made(records.size());
+  const BetweenTransactions quiet(with_commits(sources));
   TRY_VOID(space_->copy(records, kind, made));
   return made;
 }

@@ -18,6 +18,9 @@ std::unexpected<Error> no_mapping(const char* doing) noexcept {
 
 }  // namespace
 
+Source::Source(const FileMapping& file) noexcept : file_(file.control()) {}
+Source::Source(const FileMapping* file) noexcept : file_(file ? file->control() : nullptr) {}
+
 Expected<FileMapping> Engine::map_file(const FileLocation&, const FileOptions&) {
   return fail({.code = Errc::unsupported,
                .doing = "map file",

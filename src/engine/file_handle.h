@@ -34,6 +34,8 @@ class FileHandle final : public detail::FileControl {
   [[nodiscard]] std::uint64_t size() const noexcept override {
     return bytes_.load(std::memory_order_acquire);
   }
+  [[nodiscard]] const void* engine() const noexcept override { return &engine_; }
+  [[nodiscard]] MappedFile& file() noexcept { return file_; }
 
  private:
   Expected<void> check(const char* doing, std::uint64_t offset, std::uint64_t bytes) const;

@@ -68,7 +68,7 @@ Expected<FileMapping> FileTable::map(PagingEngine& engine, const FileLocation& w
   MappedFile* const file = TRY(open(engine, where, options));
   const auto bytes = view_bytes(options, file->bytes());
   if (!bytes) {
-    if (file->views == 0) std::erase_if(files_, [&](const auto& own) { return own.get() == file; });
+    close_unused_now(engine);
     return std::unexpected(bytes.error());
   }
   ++file->views;
@@ -148,8 +148,8 @@ Expected<void> FileTable::recover(sys::DataFile& data, const FileOptions& option
 
 Expected<MappedFile*> FileTable::share(MappedFile& file, const FileOptions& options) {
   if (options.mode == FileMode::shared && file.mode() != FileMode::shared) {
-    return refused(Errc::busy, "the file is mapped read-only", 0, 0,
-                   "map it shared first: a read-only mapping is then the same memory");
+    return refused(Errc::busy, "the file, of which a read-only mapping, or a copy of one, is left",
+                   0, 0, "map it shared first: a read-only mapping is then the same memory");
   }
   if (options.mode == FileMode::shared && options.commits != file.has_commits()) {
     return refused(Errc::busy, "the file is mapped with commits, or without", file.has_commits(), 0,
@@ -159,6 +159,8 @@ Expected<MappedFile*> FileTable::share(MappedFile& file, const FileOptions& opti
     return refused(Errc::busy, "capacity", options.capacity, file.capacity(),
                    "the first mapping of a file says how long it may grow");
   }
+  // Left by its last mapping, for its snapshots' sake: what that could not write is tried again.
+  if (file.views == 0) TRY_VOID(file.rest());
   if (options.at_least > file.bytes()) TRY_VOID(file.resize(options.at_least));
   return &file;
 }
@@ -172,15 +174,40 @@ MappedFile* FileTable::find(const sys::FileIdentity& identity) noexcept {
 
 Expected<void> FileTable::unmap(PagingEngine& engine, MappedFile& file, bool lose) {
   const sync::TurnGuard turn(turn_);
-  if (file.views == 1) {
-    const auto closed = file.close();
-    if (!closed && !lose) return closed;
-    engine.ready().leave(file.record());
-    std::erase_if(files_, [&](const auto& own) { return own.get() == &file; });
-    return closed;
+  if (file.views > 1) {
+    --file.views;
+    return {};
   }
+  const bool stays = file.has_copies();
+  const auto closed = stays ? file.rest() : file.close();
+  if (!closed && !lose) return closed;
+  engine.ready().leave(file.record());
   --file.views;
-  return {};
+  if (!stays) std::erase_if(files_, [&](const auto& own) { return own.get() == &file; });
+  return closed;
+}
+
+void FileTable::close_unused(PagingEngine& engine) noexcept {
+  const sync::TurnGuard turn(turn_);
+  close_unused_now(engine);
+}
+
+void FileTable::close_unused_now(PagingEngine& engine) noexcept {
+  std::erase_if(files_, [&](const auto& file) {
+    if (file->views > 0 || file->has_copies()) return false;
+    const auto closed = file->close();
+    if (!closed) engine.print(("holdfast: close a file: " + closed.error().message()).c_str());
+    return true;
+  });
+}
+
+void FileTable::end() noexcept {
+  const sync::TurnGuard turn(turn_);
+  std::erase_if(files_, [](const auto& file) {
+    if (file->views > 0) return false;
+    (void)file->close();  // it was at rest
+    return true;
+  });
 }
 
 // --- in the background ---

@@ -32,6 +32,10 @@ class FileTable final : public reclaim::Chore {
   // One view of the file less; with the last one it is closed. `lose`: even if not all of it can be
   // written. An error leaves it as it was.
   Expected<void> unmap(PagingEngine& engine, MappedFile& file, bool lose);
+  // Closes the files of which no mapping and no copy is left.
+  void close_unused(PagingEngine& engine) noexcept;
+  // Closes all files that have no mapping: copies of them that are left are nobody's any more.
+  void end() noexcept;
   // Memory beside the budget: what is read ahead. Any thread.
   [[nodiscard]] std::uint64_t overhead_bytes() const noexcept { return overhead_bytes_.load(); }
   // How many views the file has.
@@ -48,6 +52,7 @@ class FileTable final : public reclaim::Chore {
   Expected<void> recover(sys::DataFile& data, const FileOptions& options);
   Expected<MappedFile*> share(MappedFile& file, const FileOptions& options);
   [[nodiscard]] MappedFile* find(const sys::FileIdentity& identity) noexcept;
+  void close_unused_now(PagingEngine& engine) noexcept;
   [[nodiscard]] MappedFile* first_due(std::uint64_t& others_ns) noexcept;
 
   sys::Machine& machine_;

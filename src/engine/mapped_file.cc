@@ -257,6 +257,13 @@ Expected<void> MappedFile::shrink(std::uint64_t bytes) {
   return {};
 }
 
+Expected<void> MappedFile::rest() {
+  if (mode_ != FileMode::shared) return {};
+  if (!commits_) return write_back(0, record_->page_count(), false);
+  TRY_VOID(rollback());
+  return checkpoint();
+}
+
 Expected<void> MappedFile::close() {
   if (mode_ != FileMode::shared) return {};
   if (commits_) {

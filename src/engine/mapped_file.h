@@ -65,6 +65,13 @@ class MappedFile {
   Expected<void> resize(std::uint64_t bytes);
   // Writes what has to be written before the file is closed. Errors: of write_back.
   Expected<void> close();
+  // Its last mapping goes, but not its snapshots: what had changed is written, what was not
+  // committed is gone. Errors: of write_back, rollback and checkpoint.
+  Expected<void> rest();
+  // True if snapshots or clones of it may need the file.
+  [[nodiscard]] bool has_copies() const noexcept {
+    return record_->before != nullptr && record_->before->any();
+  }
 
   [[nodiscard]] FileMode mode() const noexcept { return mode_; }
   [[nodiscard]] bool has_commits() const noexcept { return commits_; }

@@ -75,6 +75,7 @@ Expected<void> PagingEngine::build(const Plan& plan) {
 PagingEngine::~PagingEngine() {
   HF_CHECK(!sync::in_interrupt());  // a destructor cannot refuse
   if (!reclaimer_) return;
+  files_.end();
   ready_->stop();
   reclaimer_->stop();
   reclaimer_->settle();

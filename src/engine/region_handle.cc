@@ -46,7 +46,9 @@ Expected<void> RegionHandle::unmap() {
   {
     const sync::EngineScope scope;
     engine_.ready().leave(record_);
+    const bool of_file = record_.moment != nullptr;  // a clone
     TRY_VOID(engine_.space().unmap(record_));
+    if (of_file) engine_.files().close_unused(engine_);
   }
   delete this;
   return {};

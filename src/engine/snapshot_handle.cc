@@ -88,7 +88,9 @@ Expected<void> SnapshotHandle::drop() {
   if (sync::in_interrupt()) return fail(engine_.refused_in_interrupt("drop snapshot"));
   {
     const sync::EngineScope scope;
+    const bool of_file = record_.moment != nullptr;
     TRY_VOID(engine_.space().unmap(record_));
+    if (of_file) engine_.files().close_unused(engine_);
   }
   delete this;
   return {};

@@ -44,7 +44,7 @@ struct PageWrite {
   int error = 0;                       // out: errno
 };
 
-class PageSource {
+class PageSource : public base::Counted {
  public:
   PageSource() = default;
   PageSource(const PageSource&) = delete;
@@ -103,39 +103,11 @@ class PageSource {
   virtual ~PageSource() = default;
 
  private:
-  friend class SourceRef;
+  friend class base::CountedRef<PageSource>;
   sync::Turn turn_;
-  std::atomic<std::uint32_t> references_{0};
 };
 
 // One counted reference to a source.
-class SourceRef {
- public:
-  SourceRef() noexcept = default;
-  // Takes a reference of its own; the first one takes the source over from `new`.
-  explicit SourceRef(PageSource* source) noexcept : source_(source) {
-    if (source_ != nullptr) source_->references_.fetch_add(1, std::memory_order_relaxed);
-  }
-  SourceRef(const SourceRef& other) noexcept : SourceRef(other.source_) {}
-  SourceRef(SourceRef&& other) noexcept : source_(std::exchange(other.source_, nullptr)) {}
-  SourceRef& operator=(SourceRef other) noexcept {
-    std::swap(source_, other.source_);
-    return *this;
-  }
-  ~SourceRef() { reset(); }
-
-  // Puts the reference. Task context: the last one frees the source.
-  void reset() noexcept {
-    PageSource* const source = std::exchange(source_, nullptr);
-    if (source == nullptr) return;
-    if (source->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete source;
-  }
-  [[nodiscard]] PageSource* get() const noexcept { return source_; }
-  [[nodiscard]] PageSource* operator->() const noexcept { return source_; }
-  [[nodiscard]] explicit operator bool() const noexcept { return source_ != nullptr; }
-
- private:
-  PageSource* source_ = nullptr;
-};
+using SourceRef = base::CountedRef<PageSource>;
 
 }  // namespace holdfast::object

@@ -51,6 +51,10 @@ Expected<RegionRecord*> AddressSpace::map_file(PageCount pages, PageCount capaci
   region.source = std::move(source);
   region.from_file = true;
   region.read_only = read_only;
+  // A private mapping is as its file is now, and so are its copies.
+  if (read_only || region.source->is_written()) {
+    region.before = base::CountedRef<BeforeImages>(new BeforeImages(parts_));
+  }
   parts_.regions.publish(region);
   return &region;
 }

@@ -171,6 +171,7 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   // detach.cc
   struct DetachScratch;
   Expected<void> detach(RegionRecord& region, std::uint64_t first, std::uint64_t end);
+  Expected<void> keep_before(RegionRecord& region, std::uint64_t first, std::uint64_t end);
   Expected<void> keep_from_source(RegionRecord& region, std::uint64_t first, std::uint64_t end);
   bool any_pinned(RegionRecord& region, std::uint64_t first, std::uint64_t end,
                   std::uint64_t& where) noexcept;
@@ -178,7 +179,7 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   enum class Gone : std::uint8_t { pages, changes, region };
   std::uint64_t detach_chunk(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
                              Gone what, DetachScratch& scratch) noexcept;
-  void lock_chunk(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
+  void lock_chunk(RegionRecord& region, std::uint64_t first, std::uint32_t pages, Gone what,
                   DetachScratch& scratch) noexcept;
   bool keep_for_others(RegionRecord& region, std::uint64_t first, std::uint32_t pages) noexcept;
   bool give_up_base(RegionRecord& region, std::uint64_t first, std::uint32_t pages) noexcept;
@@ -195,6 +196,7 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
   // save.cc
   Expected<std::vector<std::uint64_t>> find_changes(RegionRecord& region, bool all);
   static Error pinned_change(const RegionRecord& region, std::uint64_t index) noexcept;
+  Expected<void> drop_changed_run(RegionRecord& region, std::uint64_t first, std::uint32_t pages);
   Expected<void> drop_changes(RegionRecord& region, const std::vector<std::uint64_t>& changes);
 
   // pinning.cc
@@ -227,17 +229,20 @@ class AddressSpace final : public sys::FaultSink, public detail::PinOwner {
     EntryValue value = {};                 // none: zeros, or the source's
     object::PageSource* source = nullptr;  // whose page it is; null: nobody's
     std::uint64_t index = 0;               // and which
+    const Moment* moment = nullptr;        // as it was then; null: it does not change
 
     [[nodiscard]] bool is_zero() const noexcept {
       return source == nullptr && value.kind() == EntryKind::none;
     }
-    friend bool operator==(const SnapshotPage&, const SnapshotPage&) noexcept = default;
+    // Moments do not count: a page for which there is no before-image has not changed since.
+    friend bool operator==(const SnapshotPage& a, const SnapshotPage& b) noexcept {
+      return a.value == b.value && a.source == b.source && a.index == b.index;
+    }
   };
   SnapshotPage snapshot_page(RegionRecord& snapshot, std::uint64_t index) noexcept;
   EntryValue table_value(RegionRecord& snapshot, std::uint64_t index) noexcept;
-  Expected<std::uint32_t> read_from_source(const SnapshotPage* pages, std::uint32_t most,
-                                           std::byte* to);
-  Expected<void> read_values(const SnapshotPage* values, std::uint32_t pages, std::byte* to);
+  Expected<std::uint32_t> read_from_source(SnapshotPage* pages, std::uint32_t most, std::byte* to);
+  Expected<void> read_values(SnapshotPage* values, std::uint32_t pages, std::byte* to);
   Expected<RunKind> kind_of(RegionRecord& snapshot, RegionRecord* since, bool compare,
                             std::uint64_t index, std::byte* buffer);
 

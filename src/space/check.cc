@@ -98,6 +98,10 @@ bool AddressSpace::check_entry(RegionRecord& region, std::uint64_t index, Census
   if (linked && resident && region.leaf_of(index).is_writable(index % kLeafEntries)) {
     return complain(region, index, "its page is shared and may be written to");
   }
+  if (resident && Sharing::is_wanted(region, index) &&
+      region.leaf_of(index).is_writable(index % kLeafEntries)) {
+    return complain(region, index, "a copy needs its page, which may be written to");
+  }
   if (linked && page.pins() != 0) return complain(region, index, "its page is shared and pinned");
   if (!page.slot().is_none()) census.hold(page.slot());
   return true;
@@ -105,6 +109,9 @@ bool AddressSpace::check_entry(RegionRecord& region, std::uint64_t index, Census
 
 bool AddressSpace::check_region(RegionRecord& region, Census& census) noexcept {
   std::uint64_t paid = 0;
+  if (region.before != nullptr) {
+    region.before->for_each_table([&](TableId table) { census.refer(table); });
+  }
   for (std::uint64_t leaf = 0; leaf < region.leaf_count(); ++leaf) {
     const TableId base = region.bases[leaf].load();
     if (base != 0) census.refer(base);

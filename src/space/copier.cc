@@ -73,7 +73,8 @@ Expected<void> Copier::claim(RegionRecord& source, AddressSpace::CopyKind kind,
   made->read_only = read_only;
   made->pages.store(pages, std::memory_order_release);
   made->source = source.source;
-  made->from_file = source.from_file;
+  made->from_file = source.from_file && source.before == nullptr;
+  made->moment = source.moment;
   made->source_pages = std::min(source.source_pages, pages);
   made->advice.store(source.advice.load(std::memory_order_relaxed), std::memory_order_relaxed);
   const int error = parts_.pmap->attach(made->base, made->reserved_bytes);
@@ -131,6 +132,7 @@ Expected<void> Copier::provide(std::span<RegionRecord* const> sources) {
 
 Expected<void> Copier::attempt(std::span<RegionRecord* const> sources,
                                std::span<RegionRecord*> made) {
+  make_moments(sources, made);
   for (RegionRecord* source : sources) source->frozen.fetch_add(1, std::memory_order_seq_cst);
   for (const RegionRecord* source : sources) wait_for_marks(*source);
   Expected<void> result;
@@ -140,6 +142,7 @@ Expected<void> Copier::attempt(std::span<RegionRecord* const> sources,
   const Expected<void> flushed = flush();
   if (result) result = flushed;
   if (result) {
+    begin_moments(sources, made);
     for (RegionRecord* each : made) parts_.regions.publish(*each);
   } else {
     for (RegionRecord* each : made) space_.release_bases(*each);
@@ -155,8 +158,31 @@ Expected<void> Copier::attempt(std::span<RegionRecord* const> sources,
   return result;
 }
 
+// One for each file, anew for each attempt: what the last one has noted is of another moment.
+void Copier::make_moments(std::span<RegionRecord* const> sources, std::span<RegionRecord*> made) {
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    if (sources[i]->before == nullptr) continue;
+    const auto first = static_cast<std::size_t>(
+        std::find(sources.begin(), sources.end(), sources[i]) - sources.begin());
+    made[i]->moment =
+        first < i
+            ? made[first]->moment
+            : base::CountedRef<Moment>(new Moment(sources[i]->before, sources[i]->page_count()));
+  }
+}
+
+void Copier::begin_moments(std::span<RegionRecord* const> sources,
+                           std::span<RegionRecord*> made) noexcept {
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    const bool is_first = std::find(sources.begin(), sources.end(), sources[i]) ==
+                          sources.begin() + static_cast<std::ptrdiff_t>(i);
+    if (sources[i]->before != nullptr && is_first) sources[i]->before->begin(*made[i]->moment);
+  }
+}
+
 Expected<void> Copier::copy_region(RegionRecord& source, RegionRecord& made) {
   SharedTables& tables = parts_.regions.tables();
+  moment_ = source.before != nullptr ? made.moment.get() : nullptr;
   for (std::uint64_t leaf = 0; leaf < source.leaf_count(); ++leaf) {
     if (made.leaf_count() <= leaf) break;  // beyond the size that a snapshot has for good
     settle_if_pinned(source, leaf);
@@ -164,7 +190,10 @@ Expected<void> Copier::copy_region(RegionRecord& source, RegionRecord& made) {
     LeafRecord& record = source.leaf_records[leaf];
     // A region that is named twice is frozen already, and protected.
     const bool again = (record.pending.load(std::memory_order_seq_cst) & LeafRecord::kFrozen) != 0;
-    if (!source.read_only && !freeze(source, leaf)) continue;
+    if (!source.read_only && !freeze(source, leaf)) {
+      if (source.before != nullptr) close_untouched(record);
+      continue;
+    }
     const bool touched =
         !source.read_only && source.leaves[leaf].load(std::memory_order_acquire) != 0;
     TableId table = source.read_only
@@ -282,19 +311,26 @@ void Copier::cancel_unwanted(RegionRecord& source) noexcept {
 
 // --- protection ---
 
+// Of a file, what comes in from here on may have to be protected, for its copies' sake. Nothing is
+// there yet, and nothing comes while the region is frozen.
+void Copier::close_untouched(LeafRecord& leaf) noexcept {
+  if (leaf.is_guarded()) return;
+  leaf.guard();
+  for (auto& word : leaf.open) word.store(0, std::memory_order_seq_cst);
+}
+
 // Protects what may be written to, but for pages that are pinned.
 Expected<void> Copier::protect_leaf(RegionRecord& source, std::uint64_t leaf) {
   LeafRecord& record = source.leaf_records[leaf];
   const std::uint64_t first = leaf * kLeafEntries;
   const std::uint64_t end = std::min(first + kLeafEntries, source.page_count());
-  const bool guarded = record.guarded.load(std::memory_order_seq_cst) != 0;
+  record.guard();
   std::array<std::uint64_t, kLeafEntries / 64> writable;
   for (std::size_t w = 0; w < writable.size(); ++w) {
-    writable[w] = (guarded ? record.open[w].load(std::memory_order_seq_cst) : ~std::uint64_t{0}) &
-                  ~pinned_[w];
+    writable[w] = record.open[w].load(std::memory_order_seq_cst) & ~pinned_[w];
+    if (source.from_file) record.unsaved[w].fetch_or(writable[w], std::memory_order_seq_cst);
     record.open[w].store(pinned_[w], std::memory_order_seq_cst);
   }
-  record.guarded.store(1, std::memory_order_seq_cst);
   const auto is = [](const auto& bits, std::uint64_t i) {
     return (bits[i / 64] >> (i % 64) & 1) != 0;
   };
@@ -332,12 +368,14 @@ Expected<void> Copier::flush() noexcept {
       parts_.pmap->protect(region->address_of(range_first_),
                            (range_end_ - range_first_) << kPageShift, sys::Protection::read_only);
   if (error == 0) return {};
-  // Some may be protected, some not. Those that were shared before certainly are; the others must
-  // pass for writable, or the next copy would not protect them.
+  // Some may be protected, some not. Those that were shared before certainly are, and those that an
+  // older copy may need yet; the others must pass for writable, or the next copy would not protect
+  // them.
   for (std::uint64_t index = range_first_; index < range_end_; ++index) {
     const EntryValue value = region->entry(index).peek();
     if (value.kind() != EntryKind::resident) continue;
     if (sharing_.is_linked(parts_.pool.page(value.frame()))) continue;
+    if (Sharing::is_wanted(*region, index)) continue;
     region->leaf_of(index).set_open(index % kLeafEntries, true);
   }
   return refused(error, region->address_of(range_first_));

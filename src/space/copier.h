@@ -13,7 +13,8 @@
 //   1. claim regions, charge frames for tables, promise slots: what can fail for want of memory
 //   2. wait for first touches of leaves that are under way; later ones wait for the end
 //   3. for each leaf: freeze, wait for entries that are locked, table, copy what is pinned, protect
-//   4. publish the copies, thaw
+//   4. of files: begin the moment from which on stores keep what they overwrite (before_images.h)
+//   5. publish the copies, thaw
 // Whatever fails is undone: thaw, and the tables that nobody got are cancelled.
 //
 // Context: task, nothing held. One at a time in an engine (AddressSpace::copying_).
@@ -44,6 +45,9 @@ class Copier {
   void give_back(RegionRecord* made) noexcept;
   Expected<void> provide(std::span<RegionRecord* const> sources);
   Expected<void> attempt(std::span<RegionRecord* const> sources, std::span<RegionRecord*> made);
+  static void make_moments(std::span<RegionRecord* const> sources, std::span<RegionRecord*> made);
+  static void begin_moments(std::span<RegionRecord* const> sources,
+                            std::span<RegionRecord*> made) noexcept;
   Expected<void> copy_region(RegionRecord& source, RegionRecord& made);
   Expected<TableId> new_table(RegionRecord& source, std::uint64_t leaf);
 
@@ -59,6 +63,7 @@ class Copier {
   Expected<void> copy_page(RegionRecord& source, std::uint64_t index, TableId table,
                            page::Reservation& frames);
   static std::unexpected<Error> short_of_frames(std::uint64_t wanted, std::uint64_t free) noexcept;
+  static void close_untouched(LeafRecord& leaf) noexcept;
   Expected<void> protect_leaf(RegionRecord& source, std::uint64_t leaf);
   Expected<void> protect_pages(RegionRecord& source, std::uint64_t first, std::uint64_t end);
   Expected<void> flush() noexcept;
@@ -67,8 +72,9 @@ class Copier {
   Parts& parts_;
   Sharing sharing_;
 
-  std::uint32_t charged_ = 0;                              // frames, for tables to come
-  std::uint64_t promised_ = 0;                             // slots, for them
+  Moment* moment_ = nullptr;    // of the copy that is being made, of a file's region; null: no such
+  std::uint32_t charged_ = 0;   // frames, for tables to come
+  std::uint64_t promised_ = 0;  // slots, for them
   std::array<std::uint64_t, kLeafEntries / 64> pinned_{};  // of the leaf: stays writable
   // What is to be protected in one call.
   RegionRecord* range_region_ = nullptr;

@@ -66,8 +66,10 @@ Expected<void> Copier::copy_page(RegionRecord& source, std::uint64_t index, Tabl
   --tables.header(table).promised;
   sharing_.add_copy(copy, version, places.window, places.place);
   parts_.cache->release(places.window);
+  const bool noted = moment_ == nullptr || source.before->note_copy(*moment_, index, version);
   tables.set_value(table, index % kLeafEntries, EntryValue::swapped(version));
   parts_.counters.add(Count::cow_copied);
+  if (!noted) return short_of_frames(1, parts_.pool.free_count());
   return {};
 }
 

@@ -13,16 +13,6 @@ std::unexpected<Error> not_live(const char* doing) {
                .remedy = "the region was unmapped"});
 }
 
-// What a copy has in common with the file would change with it.
-Expected<void> check_source(const char* doing, const RegionRecord& region) {
-  if (!region.source || !region.source->is_written()) return {};
-  return fail({.code = Errc::unsupported,
-               .doing = doing,
-               .what = "a shared file mapping, which goes back to its file; address",
-               .value = region.base,
-               .remedy = "map the file private, and copy that"});
-}
-
 }  // namespace
 
 Expected<void> AddressSpace::copy(std::span<RegionRecord* const> sources, CopyKind kind,
@@ -33,7 +23,6 @@ Expected<void> AddressSpace::copy(std::span<RegionRecord* const> sources, CopyKi
                  .what = "write protection by userfaultfd",
                  .remedy = "Linux 5.7 or newer has it"});
   }
-  for (const RegionRecord* source : sources) TRY_VOID(check_source("copy regions", *source));
   const sync::TurnGuard turn(copying_);
   std::size_t entered = 0;
   while (entered < sources.size() && sources[entered]->enter()) ++entered;
@@ -47,7 +36,6 @@ Expected<void> AddressSpace::arm(RegionRecord& region) {
   if (!parts_.pmap->can_protect()) {
     return fail({.code = Errc::unsupported, .doing = "arm a region"});
   }
-  TRY_VOID(check_source("arm a region", region));
   const sync::TurnGuard turn(copying_);
   if (!region.enter()) return not_live("arm a region");
   const auto result = Copier(*this, parts_).arm(region);

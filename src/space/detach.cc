@@ -18,6 +18,7 @@
 
 namespace holdfast::space {
 namespace {
+constexpr std::uint64_t kKeptAtOnce = 16;  // pages that are read for copies before they are freed
 constexpr int kKeepTries = 64;   // a page that is rescued again and again while it is being freed
 constexpr int kWindowTries = 4;  // for a pool window
 }  // namespace
@@ -68,6 +69,7 @@ Expected<void> AddressSpace::detach(RegionRecord& region, std::uint64_t first, s
   int error = 0;
   bool pinned = any_pinned(region, first, end, where);
   if (!pinned) TRY_VOID(keep_from_source(region, first, end));
+  if (!pinned) TRY_VOID(keep_before(region, first, end));
   bool kept = true;  // what others share could be kept for them
   for (std::uint64_t at = first; at < end && !pinned && error == 0 && kept;) {
     const std::uint64_t leaf_end = (at / kLeafEntries + 1) * kLeafEntries;
@@ -77,6 +79,7 @@ Expected<void> AddressSpace::detach(RegionRecord& region, std::uint64_t first, s
     if (kept && region.leaves[at / kLeafEntries].load(std::memory_order_acquire) != 0) {
       std::uint64_t skipped = 1;
       for (int tries = 0; skipped > 0 && tries < kKeepTries && !pinned && error == 0; ++tries) {
+        if (tries > 0) TRY_VOID(keep_before(region, at, stop));  // there may be a new copy
         (void)keep_for_others(region, at, pages);
         StagingBuffer buffer(parts_.staging);
         auto& scratch = buffer.as<DetachScratch>();
@@ -133,6 +136,19 @@ Expected<void> AddressSpace::keep_from_source(RegionRecord& region, std::uint64_
   return {};
 }
 
+// What copies of a file need of the range is kept before it goes, as if all of it was stored to.
+Expected<void> AddressSpace::keep_before(RegionRecord& region, std::uint64_t first,
+                                         std::uint64_t end) {
+  if (region.before == nullptr || !region.before->any()) return {};
+  for (std::uint64_t at = first; at < end; ++at) {
+    while (region.before->wants(at)) {
+      const auto width = static_cast<std::uint32_t>(std::min<std::uint64_t>(kKeptAtOnce, end - at));
+      TRY_VOID(faults_.bring_in(region, at, {width, 1}, sys::Access::write));
+    }
+  }
+  return {};
+}
+
 bool AddressSpace::any_pinned(RegionRecord& region, std::uint64_t first, std::uint64_t end,
                               std::uint64_t& where) noexcept {
   for (std::uint64_t at = first; at < end; ++at) {
@@ -157,7 +173,7 @@ std::uint64_t AddressSpace::detach_chunk(RegionRecord& region, std::uint64_t fir
   HF_DCHECK(pages <= DetachScratch::kPages);
   do {
     sharing_.make_ready(region, first);
-    lock_chunk(region, first, pages, scratch);
+    lock_chunk(region, first, pages, what, scratch);
     if (scratch.skipped_count == pages || sharing_.is_ready(region, first)) break;
     for (std::uint32_t i = 0; i < pages; ++i) {
       if (!scratch.skipped[i]) region.entry(first + i).unlock();
@@ -180,9 +196,9 @@ std::uint64_t AddressSpace::detach_chunk(RegionRecord& region, std::uint64_t fir
 }
 
 // Locks the entries of the chunk but for those that have to stay: pages that are pinned, or mapped
-// and shared.
+// and shared, or, where they go for good, to be kept for a copy first.
 void AddressSpace::lock_chunk(RegionRecord& region, std::uint64_t first, std::uint32_t pages,
-                              DetachScratch& scratch) noexcept {
+                              Gone what, DetachScratch& scratch) noexcept {
   scratch.orphan_count = scratch.skipped_count = 0;
   for (std::uint32_t i = 0; i < pages; ++i) {
     // Waiting with entries held, in ascending order: those who hold several only try for the rest,
@@ -195,6 +211,7 @@ void AddressSpace::lock_chunk(RegionRecord& region, std::uint64_t first, std::ui
       const Page& page = parts_.pool.page(scratch.values[i].frame());
       scratch.skipped[i] = page.pins() != 0 || sharing_.is_linked(page);
     }
+    if (what == Gone::pages && Sharing::is_wanted(region, first + i)) scratch.skipped[i] = true;
     if (!scratch.skipped[i]) continue;
     ++scratch.skipped_count;
     entry.unlock();

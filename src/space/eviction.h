@@ -94,6 +94,7 @@ class Evictor {
   void add_store(const WriteOutItem& item, const std::byte* content,
                  WriteOutScratch& scratch) noexcept;
   bool leave_without_store(WriteOutItem& item, const std::byte* content) noexcept;
+  bool is_as_source(const WriteOutItem& item) noexcept;
   bool leave_to_source(WriteOutItem& item, const std::byte* content) noexcept;
   // write_back.cc
   enum class Back : std::uint8_t { added, busy, not_taken };

@@ -45,8 +45,9 @@ struct LockedRun {
   std::uint64_t first = 0;  // index of the lowest
   std::uint32_t step = 1;   // distance between neighbours, pages; 0: `scattered` says where
   std::uint32_t pages = 0;
-  std::uint32_t primary = 0;                 // which of them faulted
-  const std::uint64_t* scattered = nullptr;  // `pages` indices, ascending
+  std::uint32_t primary = 0;                               // which of them faulted
+  const std::uint64_t* scattered = nullptr;                // `pages` indices, ascending
+  sys::Protection protection = sys::Protection::writable;  // with which they enter
 
   [[nodiscard]] std::uint64_t index(std::uint32_t i) const noexcept {
     return step == 0 ? scattered[i] : first + std::uint64_t{i} * step;
@@ -139,6 +140,7 @@ class FaultServer {
   [[nodiscard]] bool is_far(EntryValue value) const noexcept;
 
   // fault_run.cc
+  static sys::Protection protection_of(const LockedRun& run) noexcept;
   Outcome run(RegionRecord& region, std::uint64_t index, RunPlan plan, page::Reservation& frames,
               StagingBuffer& staging, const Fetched& fetched) noexcept;
   LockedRun lock_run(RegionRecord& region, std::uint64_t index, RunPlan plan,
@@ -173,7 +175,9 @@ class FaultServer {
   bool copy_shared(WriteRun& run, page::Reservation& frames) noexcept;
   void hand_copy(const WriteRun& run, std::uint64_t index, const cache::CopyPlaces& places,
                  std::uint32_t at, page::Reservation& frames) noexcept;
-  void note_writable(RegionRecord& region, std::uint64_t index, bool writable) noexcept;
+  bool keep_before(RegionRecord& region, std::uint64_t index, Outcome& outcome) noexcept;
+  void note_writable(RegionRecord& region, std::uint64_t index, bool writable,
+                     bool may_differ = true) noexcept;
 
   // fault_source.cc
   static RunPlan with_neighbours(RegionRecord& region, std::uint64_t index, RunPlan plan) noexcept;

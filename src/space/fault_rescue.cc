@@ -40,7 +40,7 @@ FaultServer::Outcome FaultServer::rescue(RegionRecord& region, std::uint64_t ind
   HF_DCHECK2(page.owner() == (Owner{region.id, PageIndex(index)}), index, page.pool_window());
   int error = 0;
   const bool in_run = plan.pages >= cache::SwapCache::kWarmRunMin && plan.stride == 1;
-  const sys::Protection protection = sharing_.protection_of(region, page);
+  const sys::Protection protection = sharing_.protection_of(region, index, page);
   const bool may_move =  // carried pages arrive writable
       parts_.pmap->can_move() && protection == sys::Protection::writable;
   std::uint32_t rescued = 0;
@@ -58,7 +58,7 @@ FaultServer::Outcome FaultServer::rescue(RegionRecord& region, std::uint64_t ind
 
 bool FaultServer::rescue_by_copy(RegionRecord& region, std::uint64_t index, Page& page,
                                  page::Reservation& frames, int& error) noexcept {
-  const sys::Protection protection = sharing_.protection_of(region, page);
+  const sys::Protection protection = sharing_.protection_of(region, index, page);
   const cache::WindowIndex window(page.pool_window());
   const auto place = static_cast<std::uint32_t>(index % parts_.window_pages);
   const std::byte* content = parts_.machine.view(parts_.cache->address_of(window, place));
@@ -96,7 +96,8 @@ std::uint32_t FaultServer::rescue_by_move(RegionRecord& region, std::uint64_t in
     const EntryValue value = entry.peek();
     if (value.kind() != EntryKind::cached || !sharing_.is_ready(region, index + pages) ||
         parts_.pool.page(value.frame()).pool_window() != window.value ||
-        sharing_.is_linked(parts_.pool.page(value.frame()))) {
+        sharing_.protection_of(region, index + pages, parts_.pool.page(value.frame())) !=
+            sys::Protection::writable) {
       entry.unlock();
       break;
     }

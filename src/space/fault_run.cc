@@ -112,7 +112,8 @@ FaultServer::Filled FaultServer::fill(LockedRun& run, std::byte** pages, const F
         break;
       default:
         HF_DCHECK(value.kind() == EntryKind::none);
-        if (!is_from_source(run, i)) base::fill_page(pages[i], 0);
+        // The source's has been read above, and was none then, too.
+        if (!run.region->has_source(run.index(i))) base::fill_page(pages[i], 0);
         break;
     }
   }
@@ -141,6 +142,15 @@ FaultServer::Outcome FaultServer::give_up(const LockedRun& run, Step why) noexce
   return Outcome::retry(why);
 }
 
+// One call enters them all: where a copy needs one of them as it is, all are protected.
+sys::Protection FaultServer::protection_of(const LockedRun& run) noexcept {
+  bool closed = run.region->read_only;
+  for (std::uint32_t i = 0; i < run.pages && !closed && run.region->before != nullptr; ++i) {
+    closed = Sharing::is_wanted(*run.region, run.index(i));
+  }
+  return closed ? sys::Protection::read_only : sys::Protection::writable;
+}
+
 FaultServer::Outcome FaultServer::enter_copied(LockedRun& run, page::Reservation& frames,
                                                StagingBuffer& staging,
                                                const Fetched& fetched) noexcept {
@@ -163,16 +173,15 @@ FaultServer::Outcome FaultServer::enter_copied(LockedRun& run, page::Reservation
       return Outcome::refused(error);
     }
   }
-  const sys::Protection protection =
-      run.region->read_only ? sys::Protection::read_only : sys::Protection::writable;
+  run.protection = protection_of(run);
   for (std::uint32_t i = 0; i < run.pages; ++i) run.region->leaf_of(run.index(i)).expect_change();
   pmap::Entered entered;
   if (run.step == 1) {
-    entered = parts_.pmap->enter_copy(run.address(0), pages[0], run.pages, protection);
+    entered = parts_.pmap->enter_copy(run.address(0), pages[0], run.pages, run.protection);
   } else {
     while (entered.pages < run.pages && entered.error == 0) {
-      const pmap::Entered one =
-          parts_.pmap->enter_copy(run.address(entered.pages), pages[entered.pages], 1, protection);
+      const pmap::Entered one = parts_.pmap->enter_copy(run.address(entered.pages),
+                                                        pages[entered.pages], 1, run.protection);
       entered.pages += one.pages;
       entered.error = one.error;
     }
@@ -238,13 +247,13 @@ void FaultServer::publish(const LockedRun& run, std::uint32_t i, Page& page,
                                                                : Count::faults_zero);
       break;
   }
+  const bool clean = run.region->from_file && is_from_source(run, i);
   if (run.region->from_file) {
     const FrameIndex frame = parts_.pool.index_of(page);
-    const bool clean = is_from_source(run, i);
     parts_.clean.set(frame, clean ? base::hash_page(bytes) : base::Hash128{});
   }
   bind_resident(parts_, *run.region, run.index(i), page, slot);
-  note_writable(*run.region, run.index(i), !run.region->read_only);
+  note_writable(*run.region, run.index(i), run.protection == sys::Protection::writable, !clean);
   run.entry(i).unlock(EntryValue::resident(parts_.pool.index_of(page)));
 }
 

@@ -36,6 +36,7 @@ std::uint32_t FaultServer::bring_in_scattered(RegionRecord& region,
   Error error;
   const Fetched none(*this);  // what is far is left to bring_in() too
   const bool filled = fill(run, pages, none, error) == Filled::all;
+  run.protection = protection_of(run);
   const std::uint32_t entered = filled ? enter_scattered(run, frames, pages) : 0;
   for (std::uint32_t i = entered; i < run.pages; ++i) run.entry(i).unlock();
   return entered;
@@ -62,14 +63,12 @@ std::uint32_t FaultServer::lock_scattered(RegionRecord& region,
 // Makes the pages visible, neighbours in one call. Returns how many, from the first on.
 std::uint32_t FaultServer::enter_scattered(const LockedRun& run, page::Reservation& frames,
                                            std::byte* const* pages) noexcept {
-  const sys::Protection protection =
-      run.region->read_only ? sys::Protection::read_only : sys::Protection::writable;
   for (std::uint32_t i = 0; i < run.pages; ++i) run.region->leaf_of(run.index(i)).expect_change();
   for (std::uint32_t from = 0; from < run.pages;) {
     std::uint32_t to = from + 1;
     while (to < run.pages && run.index(to) == run.index(to - 1) + 1) ++to;
     const pmap::Entered entered =
-        parts_.pmap->enter_copy(run.address(from), pages[from], to - from, protection);
+        parts_.pmap->enter_copy(run.address(from), pages[from], to - from, run.protection);
     for (std::uint32_t i = from; i < from + entered.pages; ++i) {
       publish(run, i, frames.take(Holder::entry), pages[i]);
     }

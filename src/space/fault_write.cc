@@ -59,10 +59,37 @@ struct FaultServer::WriteRun {
   }
 };
 
-void FaultServer::note_writable(RegionRecord& region, std::uint64_t index, bool writable) noexcept {
+// The page, whose entry is locked, is at its address now. may_differ: from what the source has.
+void FaultServer::note_writable(RegionRecord& region, std::uint64_t index, bool writable,
+                                bool may_differ) noexcept {
   LeafRecord& leaf = region.leaf_of(index);
-  if (leaf.guarded.load(std::memory_order_seq_cst) == 0) return;
+  if (!leaf.is_guarded()) return;
+  if (region.from_file && !writable) leaf.set_unsaved(index % kLeafEntries, may_differ);
   leaf.set_open(index % kLeafEntries, writable);
+}
+
+// What a copy of the region needs of the page, which is about to be stored to. False: it could not
+// be kept; `outcome` says what becomes of the fault.
+bool FaultServer::keep_before(RegionRecord& region, std::uint64_t index,
+                              Outcome& outcome) noexcept {
+  if (region.before == nullptr) return true;
+  Page& page = parts_.pool.page(region.entry(index).peek().frame());
+  switch (region.before->keep(page, index)) {
+    case BeforeImages::Kept::done:
+      return true;
+    case BeforeImages::Kept::no_frame:
+      outcome = Outcome::retry(Step::no_frames);
+      return false;
+    case BeforeImages::Kept::no_slot:
+      break;
+  }
+  outcome = Outcome::refused({.code = Errc::swap_full,
+                              .doing = "store to a page that a snapshot has",
+                              .what = "slots, for what it held before",
+                              .value = parts_.swap.stats().slots_used,
+                              .limit = parts_.swap.stats().slots_max,
+                              .remedy = "drop snapshots or clones, or unmap regions"});
+  return false;
 }
 
 FaultServer::Outcome FaultServer::write(RegionRecord& region, std::uint64_t index) noexcept {
@@ -89,6 +116,10 @@ FaultServer::Outcome FaultServer::write(RegionRecord& region, std::uint64_t inde
   run.region = &region;
   run.begin = run.faulted = index;
   run.end = index + 1;
+  if (Outcome refused; !keep_before(region, index, refused)) {
+    entry.unlock();
+    return refused;
+  }
   lock_write_run(run, span.begin, span.end);
   if (!copy_shared(run, frames)) {
     entry.unlock();
@@ -131,7 +162,9 @@ void FaultServer::lock_write_run(WriteRun& run, std::uint64_t from, std::uint64_
   };
   const auto try_lock = [&](std::uint64_t index) {
     if (leaf.is_writable(index % kLeafEntries) || !run.entry(index).try_lock()) return false;
-    if (run.entry(index).peek().kind() == EntryKind::resident) return true;
+    Outcome refused;
+    const bool resident = run.entry(index).peek().kind() == EntryKind::resident;
+    if (resident && keep_before(*run.region, index, refused)) return true;
     run.entry(index).unlock();
     return false;
   };

@@ -22,6 +22,9 @@
 
 namespace holdfast::space {
 
+class BeforeImages;
+class Moment;
+
 // What reclaim has learnt of a window of a region.
 struct WindowRecord {
   std::atomic<std::uint16_t> rescues{0};  // pages rescued since it was last unmapped
@@ -35,6 +38,8 @@ struct WindowRecord {
 //             settled: nobody changes a page's content or makes it writable before that. kFrozen:
 //             a clone or snapshot of the region is being made, wait for it (RegionRecord::frozen)
 //   guarded   pages of the leaf are write-protected, but for those whose bit in `open` is set
+//   unsaved   of a file: protected pages that may differ from what their source has: they were open
+//             when a copy was made, or came in protected for its sake
 //   as_saved  of a file: a save has left every page of the leaf as its source has it, or will have
 //             it when the save has succeeded
 //
@@ -48,12 +53,14 @@ struct WindowRecord {
 struct LeafRecord {
   static constexpr std::uint32_t kFrozen = 1U << 31;
   static constexpr std::uint32_t kCancelling = 1U << 30;  // the table turned out to be nobody's
+  static constexpr std::uint8_t kGuarding = 1, kGuarded = 2;
 
   std::atomic<std::uint32_t> pending{0};
   std::atomic<std::uint8_t> guarded{0};
   std::atomic<std::uint8_t> pinned{0};  // some page of it was pinned since somebody looked
   std::atomic<std::uint8_t> as_saved{0};
   std::array<std::atomic<std::uint64_t>, kLeafEntries / 64> open{};
+  std::array<std::atomic<std::uint64_t>, kLeafEntries / 64> unsaved{};
 
   // A page of it, whose entry is locked, may change from here on.
   void expect_change() noexcept {
@@ -62,18 +69,26 @@ struct LeafRecord {
     }
   }
 
-  // Under the entry's lock.
-  [[nodiscard]] bool is_open(std::uint64_t i) const noexcept {
-    return (open[i / 64].load(std::memory_order_seq_cst) >> (i % 64) & 1) != 0;
+  [[nodiscard]] bool is_guarded() const noexcept {
+    return guarded.load(std::memory_order_seq_cst) == kGuarded;
   }
-  void set_open(std::uint64_t i, bool is) noexcept {
-    const std::uint64_t bit = std::uint64_t{1} << (i % 64);
-    if (is) {
-      open[i / 64].fetch_or(bit, std::memory_order_seq_cst);
-    } else {
-      open[i / 64].fetch_and(~bit, std::memory_order_seq_cst);
+  // Pages are told by their bits in `open` from here on: all of them are open, as they were before.
+  // A copy and a save may come at once.
+  void guard() noexcept {
+    if (is_guarded()) return;
+    std::uint8_t nobody = 0;
+    if (guarded.compare_exchange_strong(nobody, kGuarding, std::memory_order_seq_cst)) {
+      for (auto& word : open) word.store(~std::uint64_t{0}, std::memory_order_seq_cst);
+      guarded.store(kGuarded, std::memory_order_seq_cst);
     }
+    while (!is_guarded()) sync::parking().relax();
   }
+  // Under the entry's lock.
+  [[nodiscard]] bool is_open(std::uint64_t i) const noexcept { return has(open, i); }
+  void set_open(std::uint64_t i, bool is) noexcept { set(open, i, is); }
+  // Looked at after is_open(): a copy sets it before it takes `open` back.
+  [[nodiscard]] bool is_unsaved(std::uint64_t i) const noexcept { return has(unsaved, i); }
+  void set_unsaved(std::uint64_t i, bool is) noexcept { set(unsaved, i, is); }
   // How many pages have been made writable since; about, unless all entries are locked.
   [[nodiscard]] std::uint32_t open_count() const noexcept {
     int count = 0;
@@ -82,7 +97,21 @@ struct LeafRecord {
   }
   // True if a store to the page cannot fault.
   [[nodiscard]] bool is_writable(std::uint64_t i) const noexcept {
-    return guarded.load(std::memory_order_seq_cst) == 0 || is_open(i);
+    return !is_guarded() || is_open(i);
+  }
+
+ private:
+  using Bits = std::array<std::atomic<std::uint64_t>, kLeafEntries / 64>;
+  static bool has(const Bits& bits, std::uint64_t i) noexcept {
+    return (bits[i / 64].load(std::memory_order_seq_cst) >> (i % 64) & 1) != 0;
+  }
+  static void set(Bits& bits, std::uint64_t i, bool is) noexcept {
+    const std::uint64_t bit = std::uint64_t{1} << (i % 64);
+    if (is) {
+      bits[i / 64].fetch_or(bit, std::memory_order_seq_cst);
+    } else if (has(bits, i)) {
+      bits[i / 64].fetch_and(~bit, std::memory_order_seq_cst);
+    }
   }
 };
 
@@ -170,6 +199,8 @@ class RegionRecord {
   object::SourceRef source;                     // where pages come from that were never touched ...
   std::uint64_t source_pages = 0;               // ... below this one; those beyond are zeros
   bool from_file = false;  // the source may change: which page is as it has it, CleanHashes tell
+  base::CountedRef<BeforeImages> before;  // of a mapped file: what its copies need; null: no such
+  base::CountedRef<Moment> moment;        // of a copy of such a region, whose source changes
 
   // Atomic.
   std::atomic<std::uint64_t> pages{0};           // the region's size; <= capacity

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <new>
 
+#include "space/before_images.h"
+
 namespace holdfast::space {
 
 RegionTable::~RegionTable() {
@@ -76,6 +78,8 @@ Expected<RegionRecord*> RegionTable::claim(std::uint64_t capacity, std::uint32_t
   region.bases = reinterpret_cast<std::atomic<TableId>*>(memory + paid_bytes + record_bytes);
   region.read_only = false;
   region.from_file = false;
+  region.before.reset();
+  region.moment.reset();
   region.frozen.store(0, std::memory_order_relaxed);
   region.marking.store(0, std::memory_order_relaxed);
   region.advice.store(Advice::normal, std::memory_order_relaxed);
@@ -93,7 +97,10 @@ void RegionTable::publish(RegionRecord& region) noexcept {
 }
 
 void RegionTable::drop(RegionRecord& region) noexcept {
-  const object::SourceRef source = std::move(region.source);  // put after the lock
+  // Put after the lock.
+  const object::SourceRef source = std::move(region.source);
+  const base::CountedRef<BeforeImages> before = std::move(region.before);
+  const base::CountedRef<Moment> moment = std::move(region.moment);
   region.source_pages = 0;
   sync::MutexGuard guard(lock_);
   map_.set(region.base, region.reserved_bytes, RegionId::none());

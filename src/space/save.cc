@@ -1,307 +1,17 @@
-// Pages that go back to their source: which have changed, what they hold, and what becomes of them.
-//
-// A page has changed if its content has another hash than its source had; which are looked at at
-// all is told by write protection, as for snapshots: what is looked at is protected, and a store
-// opens it again. Where protection cannot be had everything is looked at every time. A leaf of
-// which nothing was opened since it was saved is passed over as a whole (LeafRecord::as_saved), so
-// that a save costs in proportion to what was stored to.
-//
-// One page at a time is locked, or a stretch of neighbours that is protected in one call: the first
-// of them is waited for, the others are tried.
+// Saving pages of a region to its source, and making them again what that has.
 #include "space/save.h"
 
-#include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 #include "space/address_space.h"
 #include "space/detach_scratch.h"
-#include "space/page_entry.h"
+#include "space/saver.h"
 
 namespace holdfast::space {
 
-using page::Page;
-
 namespace {
-
-constexpr std::uint64_t kLooksMax = 65536;
-constexpr int kProtectTries = 8;  // EAGAIN: the mapping is changing
-
-std::uint64_t leaf_end_of(std::uint64_t index) noexcept {
-  return (index / kLeafEntries + 1) * kLeafEntries;
-}
-
-// Pages are told by their bits in `open` from here on; before that all of them are open.
-void guard(LeafRecord& leaf) noexcept {
-  if (leaf.guarded.load(std::memory_order_seq_cst) != 0) return;
-  for (auto& word : leaf.open) word.store(~std::uint64_t{0}, std::memory_order_seq_cst);
-  leaf.guarded.store(1, std::memory_order_seq_cst);
-}
-
+constexpr int kDropTries = 64;  // a page that is rescued again and again while it is dropped
 }  // namespace
-
-class Saver {
- public:
-  Saver(Parts& parts, RegionRecord& region, bool all) noexcept
-      : parts_(parts),
-        sharing_(parts),
-        region_(region),
-        pages_(region.page_count()),
-        all_(all),
-        staging_(parts.staging) {}
-
-  Expected<void> run(std::uint64_t first, std::uint64_t end, SaveSink& sink,
-                     std::vector<SavedPage>& saved) {
-    for (std::uint64_t at = first; at < end;) {
-      const std::uint64_t stop = std::min(end, leaf_end_of(at));
-      if (!is_as_saved(at)) {
-        TRY_VOID(run_leaf(at, stop, sink, saved));
-      } else if (kHoldfastDebug) {
-        check_as_saved(at, stop);
-      }
-      at = stop;
-    }
-    return flush(sink);
-  }
-
-  ChangedSpan look(std::uint64_t first, std::uint64_t end, std::uint64_t most) noexcept {
-    ChangedSpan span{.first = first, .end = first, .next = first};
-    for (std::uint64_t looks = 0; looks < kLooksMax && span.next < end; ++looks) {
-      if (is_as_saved(span.next)) {
-        span.next = std::min(leaf_end_of(span.next), end);
-        continue;
-      }
-      const std::uint64_t at = span.next++;
-      if (!is_candidate(at)) continue;
-      if (span.count == 0) span.first = at;
-      span.end = at + 1;
-      if (++span.count == most) break;
-    }
-    return span;
-  }
-
-  // True if no page of the leaf can differ from the source's.
-  [[nodiscard]] bool is_as_saved(std::uint64_t index) const noexcept {
-    if (region_.leaves[index / kLeafEntries].load(std::memory_order_acquire) == 0) return true;
-    return !all_ && region_.leaf_of(index).as_saved.load(std::memory_order_seq_cst) != 0;
-  }
-
-  // True if the page is not as the source has it; its entry is not locked. `pinned`: it stays.
-  bool is_changed(std::uint64_t index, bool& pinned) noexcept {
-    if (!is_candidate(index)) return false;
-    Entry& entry = region_.entry(index);
-    (void)entry.lock();
-    const EntryValue value = entry.peek();
-    bool changed = value.kind() != EntryKind::none;
-    if (const std::byte* const content = content_in_memory(index, value)) {
-      changed = !parts_.clean.matches(value.frame(), base::hash_page(content));
-      pinned = changed && parts_.pool.page(value.frame()).pins() != 0;
-    }
-    entry.unlock();
-    return changed;
-  }
-
- private:
-  // Pages of one leaf, of which something may have changed.
-  Expected<void> run_leaf(std::uint64_t first, std::uint64_t end, SaveSink& sink,
-                          std::vector<SavedPage>& saved) {
-    LeafRecord& leaf = region_.leaf_of(first);
-    const bool whole = first % kLeafEntries == 0 && (end == leaf_end_of(first) || end == pages_);
-    if (parts_.pmap->can_protect()) guard(leaf);
-    if (whole) leaf.as_saved.store(1, std::memory_order_seq_cst);
-    HF_INTERLEAVE();
-    bool all_closed = true;
-    for (std::uint64_t at = first; at < end;) {
-      if (is_candidate(at)) {
-        at = TRY(take(at, end, saved, all_closed));
-        if (count_ == kRunMax) TRY_VOID(flush(sink));
-      } else {
-        close_absent(at++);
-      }
-    }
-    if (!all_closed) leaf.expect_change();
-    return {};
-  }
-
-  void check_as_saved(std::uint64_t first, std::uint64_t end) noexcept {
-    if (region_.leaves[first / kLeafEntries].load(std::memory_order_acquire) == 0) return;
-    for (std::uint64_t at = first; at < end; ++at) {
-      Entry& entry = region_.entry(at);
-      (void)entry.lock();
-      const EntryValue value = entry.peek();
-      const std::byte* const content = content_in_memory(at, value);
-      const bool same = content == nullptr
-                            ? value.kind() == EntryKind::none
-                            : parts_.clean.matches(value.frame(), base::hash_page(content));
-      HF_CHECK2(same || !is_as_saved(at), at, value.raw());
-      entry.unlock();
-    }
-  }
-
-  // What is not there is not open, so that open_count() counts stores.
-  void close_absent(std::uint64_t index) noexcept {
-    LeafRecord& leaf = region_.leaf_of(index);
-    Entry& entry = region_.entry(index);
-    if (!leaf.is_open(index % kLeafEntries) || !entry.try_lock()) return;
-    if (entry.peek().is_absent()) leaf.set_open(index % kLeafEntries, false);
-    entry.unlock();
-  }
-
-  // May the page differ from the source's? Looked at without its lock. Whoever opens a page has its
-  // entry locked from before a store can land until it is told that the page is open: under thread
-  // delivery the store goes on before that.
-  [[nodiscard]] bool is_candidate(std::uint64_t index) const noexcept {
-    EntryValue value;
-    if (!region_.entry(index).unlocked_value(value)) return true;
-    if (value.kind() == EntryKind::none) return false;
-    if (value.kind() != EntryKind::resident || all_) return true;
-    return region_.leaf_of(index).is_writable(index % kLeafEntries);
-  }
-
-  // Where the content of a page that stands in a frame can be read; null: it stands in none.
-  [[nodiscard]] const std::byte* content_in_memory(std::uint64_t index,
-                                                   EntryValue value) const noexcept {
-    if (value.kind() == EntryKind::resident) {
-      return parts_.machine.view(region_.address_of(index));
-    }
-    if (value.kind() != EntryKind::cached) return nullptr;
-    const cache::WindowIndex window(parts_.pool.page(value.frame()).pool_window());
-    const auto place = static_cast<std::uint32_t>(index % parts_.window_pages);
-    return parts_.machine.view(parts_.cache->address_of(window, place));
-  }
-
-  // Takes the page, and those behind it that can be protected with it. Returns the next to look at.
-  // closed: left as it is, or made false if one of them stays open.
-  Expected<std::uint64_t> take(std::uint64_t index, std::uint64_t end,
-                               std::vector<SavedPage>& saved, bool& closed) {
-    Entry& entry = region_.entry(index);
-    if (entry.lock()) parts_.counters.add(Count::faults_waited);
-    const EntryValue value = entry.peek();
-    if (value.kind() == EntryKind::swapped && parts_.swap.is_far(value.slot())) {
-      return take_far(index, value, saved);
-    }
-    if (value.kind() != EntryKind::resident) {
-      auto copied = copy(index, value, saved);
-      region_.leaf_of(index).set_open(index % kLeafEntries, false);
-      entry.unlock();
-      if (!copied) return std::unexpected(copied.error());
-      return index + 1;
-    }
-    std::uint64_t to = index + 1;
-    if (is_pinned(value)) {  // whoever pinned it may write to it at any time: it stays open
-      (void)copy(index, value, saved);
-      entry.unlock();
-      closed = false;
-      return to;
-    }
-    const std::uint64_t most = std::min(end, index + kRunMax - count_);
-    while (to < most && try_lock(to)) ++to;
-    if (!protect(index, to)) closed = false;
-    for (std::uint64_t at = index; at < to; ++at) {
-      (void)copy(at, region_.entry(at).peek(), saved);
-      region_.entry(at).unlock();
-    }
-    return to;
-  }
-
-  // A page that is beyond this machine, its entry locked: it is waited for with the entry free, and
-  // taken if it is the same afterwards.
-  Expected<std::uint64_t> take_far(std::uint64_t index, EntryValue value,
-                                   std::vector<SavedPage>& saved) {
-    Entry& entry = region_.entry(index);
-    parts_.swap.get(value.slot());
-    entry.unlock();
-    swap::LoadItem item{.slot = value.slot(), .page = staging_.page(count_), .error = {}};
-    parts_.swap.load(std::span(&item, 1));
-    (void)entry.lock();
-    const bool same = entry.peek() == value;
-    if (same && item.ok) {
-      add(index, value, parts_.swap.hash_of(value.slot()), saved);
-      region_.leaf_of(index).set_open(index % kLeafEntries, false);
-    }
-    entry.unlock();
-    sharing_.put_slot(value.slot());
-    if (same && !item.ok) return fail(item.error);
-    return same ? index + 1 : index;
-  }
-
-  [[nodiscard]] bool is_pinned(EntryValue value) const noexcept {
-    return parts_.pool.page(value.frame()).pins() != 0;
-  }
-
-  [[nodiscard]] bool try_lock(std::uint64_t index) noexcept {
-    if (!is_candidate(index) || !region_.entry(index).try_lock()) return false;
-    const EntryValue value = region_.entry(index).peek();
-    if (value.kind() == EntryKind::resident && !is_pinned(value)) return true;
-    region_.entry(index).unlock();
-    return false;
-  }
-
-  // Resident pages, their entries locked. False: they stay open, and are looked at again the next
-  // time.
-  [[nodiscard]] bool protect(std::uint64_t from, std::uint64_t to) noexcept {
-    if (!parts_.pmap->can_protect()) return false;
-    LeafRecord& leaf = region_.leaf_of(from);
-    for (int tries = 0; tries < kProtectTries; ++tries) {
-      const int error = parts_.pmap->protect(region_.address_of(from), (to - from) << kPageShift,
-                                             sys::Protection::read_only);
-      if (error == 0) {
-        for (std::uint64_t at = from; at < to; ++at) leaf.set_open(at % kLeafEntries, false);
-        return true;
-      }
-      if (error != EAGAIN) return false;
-      sync::parking().relax();
-    }
-    return false;
-  }
-
-  // Copies the page, whose entry is locked, if it has changed.
-  Expected<void> copy(std::uint64_t index, EntryValue value, std::vector<SavedPage>& saved) {
-    std::byte* const to = staging_.page(count_);
-    const std::byte* const from = content_in_memory(index, value);
-    if (from != nullptr) {
-      std::memcpy(to, from, kPageSize);
-    } else if (value.kind() == EntryKind::filled) {
-      base::fill_page(to, base::unpack_word(value.packed_word()));
-    } else if (value.kind() == EntryKind::swapped) {
-      swap::LoadItem item{.slot = value.slot(), .page = to, .error = {}};
-      parts_.swap.load(std::span(&item, 1));
-      if (!item.ok) return fail(item.error);
-    } else {
-      return {};
-    }
-    const base::Hash128 hash = base::hash_page(to);
-    if (from != nullptr && parts_.clean.matches(value.frame(), hash)) return {};
-    add(index, value, hash, saved);
-    return {};
-  }
-
-  // The page's content is at its place among those that are to be written; its entry is locked.
-  void add(std::uint64_t index, EntryValue value, base::Hash128 hash,
-           std::vector<SavedPage>& saved) {
-    // From here on the source may change under it: until that is over nobody knows what it has.
-    saved.push_back({.index = index, .hash = hash, .value = value});
-    if (content_in_memory(index, value) != nullptr) parts_.clean.clear(value.frame());
-    writes_[count_] = {.index = index, .content = staging_.page(count_)};
-    hashes_[count_++] = hash;
-  }
-
-  Expected<void> flush(SaveSink& sink) {
-    const std::uint32_t count = std::exchange(count_, 0);
-    if (count == 0) return {};
-    return sink.take(std::span(writes_, count), std::span(hashes_, count));
-  }
-
-  Parts& parts_;
-  Sharing sharing_;
-  RegionRecord& region_;
-  const std::uint64_t pages_;
-  const bool all_;
-  StagingBuffer staging_;
-  object::PageWrite writes_[kRunMax];
-  base::Hash128 hashes_[kRunMax];
-  std::uint32_t count_ = 0;
-};
 
 Expected<void> AddressSpace::save(RegionRecord& region, std::uint64_t first, std::uint64_t end,
                                   bool all, SaveSink& sink, std::vector<SavedPage>& saved) {
@@ -371,7 +81,7 @@ Expected<std::vector<std::uint64_t>> AddressSpace::find_changes(RegionRecord& re
   std::vector<std::uint64_t> changes;
   for (std::uint64_t at = 0; at < region.page_count(); ++at) {
     if (saver.is_as_saved(at)) {
-      at = leaf_end_of(at) - 1;
+      at = Saver::leaf_end_of(at) - 1;
       continue;
     }
     bool pinned = false;
@@ -390,26 +100,44 @@ Error AddressSpace::pinned_change(const RegionRecord& region, std::uint64_t inde
           .remedy = "unpin it first"};
 }
 
-// Takes the pages from memory and from swap, a run of them at a time.
-Expected<void> AddressSpace::drop_changes(RegionRecord& region,
-                                          const std::vector<std::uint64_t>& changes) {
-  for (std::size_t i = 0; i < changes.size();) {
-    std::size_t to = i + 1;
-    const std::uint64_t end = leaf_end_of(changes[i]);
-    while (to < changes.size() && changes[to] == changes[to - 1] + 1 && changes[to] < end) ++to;
+// Pages of one leaf. What snapshots share of them stays with them.
+Expected<void> AddressSpace::drop_changed_run(RegionRecord& region, std::uint64_t first,
+                                              std::uint32_t pages) {
+  std::uint64_t kept = pages;
+  std::uint64_t where = first;
+  for (int tries = 0; kept > 0 && tries < kDropTries; ++tries) {
+    if (any_pinned(region, first, first + pages, where)) break;
+    (void)keep_for_others(region, first, pages);
     StagingBuffer buffer(parts_.staging);
     auto& scratch = buffer.as<DetachScratch>();
-    const std::uint64_t kept = detach_chunk(region, changes[i], static_cast<std::uint32_t>(to - i),
-                                            Gone::changes, scratch);
-    if (kept != 0) return fail(pinned_change(region, changes[i]));
+    kept = detach_chunk(region, first, pages, Gone::changes, scratch);
     if (scratch.error != 0) {
       return fail({.code = Errc::system,
                    .os_errno = scratch.error,
                    .doing = "roll back",
                    .what = "address",
-                   .value = region.address_of(changes[i]),
+                   .value = region.address_of(first),
                    .remedy = "munlock it first"});
     }
+  }
+  if (kept == 0) return {};
+  if (any_pinned(region, first, first + pages, where)) return fail(pinned_change(region, where));
+  return fail({.code = Errc::out_of_memory,
+               .os_errno = ENOMEM,
+               .doing = "roll back",
+               .what = "no room to keep what snapshots share; address",
+               .value = region.address_of(first),
+               .remedy = "drop snapshots or clones, or raise memory_budget"});
+}
+
+// Takes the pages from memory and from swap, a run of them at a time.
+Expected<void> AddressSpace::drop_changes(RegionRecord& region,
+                                          const std::vector<std::uint64_t>& changes) {
+  for (std::size_t i = 0; i < changes.size();) {
+    std::size_t to = i + 1;
+    const std::uint64_t end = Saver::leaf_end_of(changes[i]);
+    while (to < changes.size() && changes[to] == changes[to - 1] + 1 && changes[to] < end) ++to;
+    TRY_VOID(drop_changed_run(region, changes[i], static_cast<std::uint32_t>(to - i)));
     i = to;
   }
   if (parts_.reclaimer != nullptr) parts_.reclaimer->wake();

@@ -32,6 +32,15 @@ SlotIndex Sharing::share(Page& page, bool& made) noexcept {
   return version;
 }
 
+const std::byte* Sharing::content_in_memory(const RegionRecord& region, std::uint64_t index,
+                                            EntryValue value) const noexcept {
+  if (value.kind() == EntryKind::resident) return parts_.machine.view(region.address_of(index));
+  if (value.kind() != EntryKind::cached) return nullptr;
+  const cache::WindowIndex window(parts_.pool.page(value.frame()).pool_window());
+  const auto place = static_cast<std::uint32_t>(index % parts_.window_pages);
+  return parts_.machine.view(parts_.cache->address_of(window, place));
+}
+
 // --- versions ---
 
 Sharing::Read Sharing::read_version(SlotIndex version, std::byte* to) noexcept {
@@ -61,15 +70,11 @@ bool Sharing::read_from_owner(SlotIndex version, FrameIndex frame, Owner owner,
       return false;
     }
     const EntryValue value = entry.peek();
-    Address address = 0;
-    if (value == EntryValue::resident(frame)) {
-      address = region.address_of(owner.index.value);
-    } else if (value == EntryValue::cached(frame)) {
-      address = parts_.cache->address_of(cache::WindowIndex(parts_.pool.page(frame).pool_window()),
-                                         place_of(owner, parts_.window_pages));
+    if (value == EntryValue::resident(frame) || value == EntryValue::cached(frame)) {
+      const std::byte* const content = content_in_memory(region, owner.index.value, value);
+      read = parts_.swap.frame_of(version) == frame;
+      if (read) std::memcpy(to, content, kPageSize);
     }
-    read = address != 0 && parts_.swap.frame_of(version) == frame;
-    if (read) std::memcpy(to, parts_.machine.view(address), kPageSize);
     entry.unlock();
   }
   region.leave();
@@ -268,6 +273,12 @@ void Sharing::capture_all(TableId table) noexcept {
 EntryValue Sharing::capture(RegionRecord& region, std::uint64_t index, EntryValue value,
                             std::uint32_t& promised) noexcept {
   if (value.kind() == EntryKind::resident || value.kind() == EntryKind::cached) {
+    // Of a file, what is as the file has it is the file's: a store will keep it before.
+    if (region.before != nullptr &&
+        parts_.clean.matches(value.frame(),
+                             base::hash_page(content_in_memory(region, index, value)))) {
+      return {};
+    }
     bool made = false;
     const SlotIndex version = share(parts_.pool.page(value.frame()), made);
     promised -= made ? 1 : 0;

@@ -23,6 +23,7 @@
 #include "base/base.h"
 #include "cache/cache.h"
 #include "page/page.h"
+#include "space/before_images.h"
 #include "space/parts.h"
 #include "space/region_record.h"
 
@@ -70,11 +71,19 @@ class Sharing {
   // page's entry is locked; a slot was promised. `made`: one of those was used.
   [[nodiscard]] SlotIndex share(page::Page& page, bool& made) noexcept;
   // The protection with which the page, which is not mapped now, may enter its region.
-  [[nodiscard]] sys::Protection protection_of(const RegionRecord& region,
+  [[nodiscard]] sys::Protection protection_of(const RegionRecord& region, std::uint64_t index,
                                               const page::Page& page) const noexcept {
-    const bool read_only = region.read_only || is_linked(page);
+    const bool read_only = region.read_only || is_linked(page) || is_wanted(region, index);
     return read_only ? sys::Protection::read_only : sys::Protection::writable;
   }
+  // True if a copy of the region needs the page as it is: it has to be kept before a store.
+  [[nodiscard]] static bool is_wanted(const RegionRecord& region, std::uint64_t index) noexcept {
+    return region.before != nullptr && region.before->wants(index);
+  }
+  // Where the content of a page that stands in a frame can be read; null: it stands in none. The
+  // entry is locked.
+  [[nodiscard]] const std::byte* content_in_memory(const RegionRecord& region, std::uint64_t index,
+                                                   EntryValue value) const noexcept;
 
   // --- versions ---
   enum class Read : std::uint8_t {
@@ -116,12 +125,16 @@ class Sharing {
   // Drops a reference, and with the last one all that the table refers to.
   void put_table(TableId table) noexcept;
 
-  // What an entry's value stands for: none may mean "as in the base". What is none then is the
-  // region's source's, or zeros. The entry is locked and the leaf is ready.
+  // What an entry's value stands for: none may mean "as in the base", or "as the source had it at
+  // the moment". What is none then is the region's source's, or zeros; where the source changes,
+  // this is asked again after it has been read. The entry is locked and the leaf is ready.
   [[nodiscard]] EntryValue content_of(const RegionRecord& region, std::uint64_t index,
                                       EntryValue value) noexcept {
-    const TableId base = value.kind() == EntryKind::none ? region.base_of(index) : 0;
-    return base == 0 ? value : parts_.regions.tables().value(base, index % kLeafEntries);
+    if (value.kind() != EntryKind::none) return value;
+    const TableId base = region.base_of(index);
+    if (base != 0) value = parts_.regions.tables().value(base, index % kLeafEntries);
+    if (value.kind() == EntryKind::none && region.moment) return region.moment->find(index);
+    return value;
   }
   // The value of an entry whose page reads as zeros.
   [[nodiscard]] static EntryValue zeros(const RegionRecord& region, std::uint64_t index) noexcept {

@@ -11,7 +11,7 @@ constexpr std::uint32_t kReadMax = 64;  // pages that are loaded in one batch
 
 // True if what is none in the leaf that ends at `end` is the same in both.
 bool same_source(const RegionRecord& a, const RegionRecord& b, std::uint64_t end) noexcept {
-  if (a.source.get() != b.source.get()) return false;
+  if (a.source.get() != b.source.get() || a.moment != b.moment) return false;
   return a.source_pages == b.source_pages || (a.has_source(end - 1) && b.has_source(end - 1));
 }
 }  // namespace
@@ -22,7 +22,10 @@ AddressSpace::SnapshotPage AddressSpace::snapshot_page(RegionRecord& snapshot,
                                                        std::uint64_t index) noexcept {
   const EntryValue value = table_value(snapshot, index);
   if (value.kind() == EntryKind::none && snapshot.has_source(index)) {
-    return {.value = {}, .source = snapshot.source.get(), .index = index};
+    return {.value = {},
+            .source = snapshot.source.get(),
+            .index = index,
+            .moment = snapshot.moment.get()};
   }
   const bool zero =
       value.kind() == EntryKind::filled && base::unpack_word(value.packed_word()) == 0;
@@ -31,14 +34,15 @@ AddressSpace::SnapshotPage AddressSpace::snapshot_page(RegionRecord& snapshot,
 
 EntryValue AddressSpace::table_value(RegionRecord& snapshot, std::uint64_t index) noexcept {
   const TableId table = snapshot.base_of(index);
-  if (table == 0) return {};
-  if (!parts_.regions.tables().is_settled(table)) sharing_.settle(table);
-  return parts_.regions.tables().value(table, index % kLeafEntries);
+  if (table != 0 && !parts_.regions.tables().is_settled(table)) sharing_.settle(table);
+  return sharing_.content_of(snapshot, index, {});
 }
 
-// A stretch of pages that are one source's, as far as there are any at `pages`; returns how many.
-Expected<std::uint32_t> AddressSpace::read_from_source(const SnapshotPage* pages,
-                                                       std::uint32_t most, std::byte* to) {
+// A stretch of pages that are one source's, as far as there are any at `pages`; returns how many of
+// them have been read as they were. It is none if the first has changed meanwhile: then it is told
+// what that was.
+Expected<std::uint32_t> AddressSpace::read_from_source(SnapshotPage* pages, std::uint32_t most,
+                                                       std::byte* to) {
   std::byte* places[kReadMax];
   std::uint32_t count = 0;
   while (count < most && pages[count].source != nullptr && pages[count].source == pages[0].source &&
@@ -47,12 +51,21 @@ Expected<std::uint32_t> AddressSpace::read_from_source(const SnapshotPage* pages
     ++count;
   }
   Error error;
-  if (count > 0 && !pages[0].source->read(pages[0].index, count, places, error)) return fail(error);
+  const bool read = count == 0 || pages[0].source->read(pages[0].index, count, places, error);
+  // The file may have been made shorter, and the page kept before that.
+  if (!read && count > 1) return read_from_source(pages, 1, to);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (pages[i].moment == nullptr) continue;
+    const EntryValue kept = pages[i].moment->find(pages[i].index);
+    if (kept.kind() == EntryKind::none) continue;
+    pages[i] = {.value = kept};
+    return i;
+  }
+  if (!read) return fail(error);
   return count;
 }
 
-Expected<void> AddressSpace::read_values(const SnapshotPage* values, std::uint32_t pages,
-                                         std::byte* to) {
+Expected<void> AddressSpace::read_values(SnapshotPage* values, std::uint32_t pages, std::byte* to) {
   swap::LoadItem items[kReadMax];
   std::uint32_t loads = 0;
   for (std::uint32_t i = 0; i < pages;) {
@@ -106,7 +119,7 @@ Expected<RunKind> AddressSpace::kind_of(RegionRecord& snapshot, RegionRecord* si
   const SnapshotPage theirs = inside ? snapshot_page(*since, index) : SnapshotPage();
   if (mine == theirs) return RunKind::unchanged;
   if (!compare) return plain;
-  const SnapshotPage both[2] = {mine, theirs};
+  SnapshotPage both[2] = {mine, theirs};
   TRY_VOID(read_values(both, 2, buffer));
   const bool equal = std::memcmp(buffer, buffer + kPageSize, kPageSize) == 0;
   return equal ? RunKind::unchanged : plain;

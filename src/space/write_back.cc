@@ -86,13 +86,14 @@ bool Evictor::settle_write_back(WriteOutItem& item, int error) noexcept {
   const bool still_there = value == EntryValue::cached(frame) &&
                            page.state() == PageState::writeback &&
                            page.pool_window() == item.window;
-  if (still_there && error == 0) {
+  // Shared meanwhile: its version must get an image first.
+  if (still_there && error == 0 && !sharing_.is_linked(page)) {
     item.entry->unlock(EntryValue());
     parts_.counters.add(Count::evicted_written);
     return true;
   }
-  if (still_there) {  // it stays, changed, and in memory
-    page.to(PageState::cached);
+  if (still_there) page.to(PageState::cached);
+  if (still_there && error != 0) {  // it stays, changed, and in memory
     note_refused(frame, parts_.swap.room_mark());
     parts_.counters.add(Count::write_out_failed);
   } else {

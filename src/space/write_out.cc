@@ -189,20 +189,21 @@ bool Evictor::leave_without_store(WriteOutItem& item, const std::byte* content) 
   return true;
 }
 
+// True if the page of this hash, whose entry is locked, is what none means there.
+bool Evictor::is_as_source(const WriteOutItem& item) noexcept {
+  const RegionRecord& region = *item.region;
+  const std::uint64_t index = item.page->owner().index.value;
+  // With a base, none means what the base has; in a copy of a file, what the file had.
+  if (!region.has_source(index) || region.base_of(index) != 0 || region.moment) return false;
+  if (!region.from_file) return region.source->holds(index, item.hash);
+  return parts_.clean.matches(parts_.pool.index_of(*item.page), item.hash);
+}
+
 // A page that is still as the region's source has it needs no slot: it comes from there again.
 bool Evictor::leave_to_source(WriteOutItem& item, const std::byte* content) noexcept {
-  RegionRecord& region = *item.region;
-  Page& page = *item.page;
-  const std::uint64_t index = page.owner().index.value;
-  // With a base, none means what the base has.
-  if (!region.has_source(index) || region.base_of(index) != 0) return false;
-  if (!region.from_file) {
-    if (!region.source->holds(index, item.hash)) return false;
-  } else {
-    item.hash = base::hash_page(content);
-    if (!parts_.clean.matches(parts_.pool.index_of(page), item.hash)) return false;
-    drop_kept_slot(parts_, page);
-  }
+  if (item.region->from_file) item.hash = base::hash_page(content);
+  if (!is_as_source(item)) return false;
+  if (item.region->from_file) drop_kept_slot(parts_, *item.page);
   item.entry->unlock(EntryValue());
   parts_.counters.add(Count::evicted_clean);
   return true;
@@ -311,7 +312,12 @@ bool Evictor::settle_page(WriteOutItem& item, bool ours, bool ok) noexcept {
   }
   // Since its version got the image and now it may have been shared once more, as another version.
   if (at_its_place && ok && !sharing_.is_linked(page)) {
-    item.entry->unlock(EntryValue::swapped(item.version));
+    const bool is_sources = item.region->from_file && is_as_source(item);
+    if (item.region->from_file) {  // a save may have taken it meanwhile
+      item.region->leaf_of(page.owner().index.value).expect_change();
+    }
+    item.entry->unlock(is_sources ? EntryValue() : EntryValue::swapped(item.version));
+    if (is_sources) sharing_.put_slot(item.version);
     return true;
   }
   if (at_its_place || handed_over) (void)page.try_to(PageState::writeback, PageState::cached);

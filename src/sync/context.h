@@ -17,7 +17,7 @@ namespace holdfast::sync {
 
 class Parking;
 
-inline constexpr int kHeldLocksMax = 16;  // deepest ladder is 8; twice that is a bug
+inline constexpr int kHeldLocksMax = 16;  // deepest ladder is 9; far more than that is a bug
 
 struct ThreadContext {
   int engine_depth = 0;        // > 0: inside the engine

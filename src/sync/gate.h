@@ -43,6 +43,11 @@ class Gate {
       old = word_.load(std::memory_order_acquire);
     }
   }
+  // Closes it if nobody is inside.
+  [[nodiscard]] bool try_close() noexcept {
+    std::uint32_t nobody = 0;
+    return word_.compare_exchange_strong(nobody, kClosed, std::memory_order_acquire);
+  }
   void open() noexcept {
     word_.fetch_and(~kClosed, std::memory_order_release);
     parking().wake(word_, kWakeAll);

@@ -11,6 +11,8 @@ const char* name(Rank rank) noexcept {
       return "region_table";
     case Rank::entry:
       return "entry";
+    case Rank::before_images:
+      return "before_images";
     case Rank::page:
       return "page";
     case Rank::cache:

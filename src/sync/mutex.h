@@ -2,7 +2,8 @@
 // thread takes a lock whose rank is not above all that it holds, and name both.
 //
 // The ladder, top first (DESIGN.md section 4; docs/locking.md tells what each guards):
-//   region table -> page-table entry -> page -> cache -> LRU -> buddy -> slot map -> tier -> device
+//   region table -> page-table entry -> before-images -> page -> cache -> LRU -> buddy -> slot map
+//   -> tier -> device
 //
 // All of them are task-only: nothing that an interrupt may call takes a lock. Nobody touches
 // managed memory, waits for I/O or runs foreign code while holding one.
@@ -19,13 +20,14 @@ namespace holdfast::sync {
 enum class Rank : std::uint8_t {
   region_table = 1,
   entry = 2,  // page-table entries: many may be held, in ascending address order
-  page = 3,
-  cache = 4,
-  lru = 5,
-  buddy = 6,
-  slot_map = 7,
-  tier = 8,
-  device = 9,
+  before_images = 3,
+  page = 4,
+  cache = 5,
+  lru = 6,
+  buddy = 7,
+  slot_map = 8,
+  tier = 9,
+  device = 10,
 };
 
 [[nodiscard]] const char* name(Rank rank) noexcept;

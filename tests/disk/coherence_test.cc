@@ -1,6 +1,6 @@
 // One page of a file is one page, whoever touches it: two mappings at offsets of their own, pins,
-// asynchronous transfers in and out, evictions, syncs, and another process that reads the file
-// after a sync, in any order, against a model.
+// asynchronous transfers in and out, evictions, syncs, snapshots, and another process that reads
+// the file after a sync, in any order, against a model.
 #include <random>
 
 #include "disk/disk_world.h"
@@ -51,6 +51,10 @@ class World {
       step(i);
     }
     pins_.clear();
+    for (std::uint64_t at = 0; at < kBytes; at += kMost) {
+      ASSERT_NO_FATAL_FAILURE(look_back({at, std::min(kMost, kBytes - at)}));
+    }
+    moments_.clear();
     ASSERT_TRUE(whole_.sync());
     dirty_.assign(dirty_.size(), false);
     EXPECT_TRUE(all_is_well(*engine_));
@@ -87,8 +91,10 @@ class World {
       if (!pins_.empty()) pins_.erase(pins_.begin() + static_cast<long>(chance_() % pins_.size()));
     } else if (which < 1016) {
       transfer_in(somewhere(kMost));
-    } else if (which < 1019) {
+    } else if (which < 1018) {
       transfer_out(somewhere(kMost));
+    } else if (which == 1018) {
+      i % 16 == 0 ? take_snapshot() : look_back(somewhere(kMost));
     } else if (which < 1021) {
       look_from_outside(somewhere(kMost));
     } else if (which == 1021) {
@@ -97,6 +103,24 @@ class World {
       push_out(*engine_);
     } else {
       sync(somewhere(kMost));
+    }
+  }
+
+  // Up to three moments, of which one or another goes.
+  void take_snapshot() {
+    if (moments_.size() == 3) moments_.erase(moments_.begin() + static_cast<long>(chance_() % 3));
+    auto snapshot = engine_->snapshot(chance_() % 2 == 0 ? whole_ : part_);
+    ASSERT_TRUE(snapshot) << snapshot.error().message();
+    moments_.push_back({std::move(*snapshot), model_});
+  }
+  void look_back(Place at) {
+    for (const auto& [snapshot, then] : moments_) {
+      ASSERT_EQ(differences(snapshot.data() + at.offset, then.data() + at.offset, at.bytes), 0u)
+          << "offset " << at.offset << ", seed " << seed_;
+      Bytes bytes(at.bytes);
+      ASSERT_TRUE(snapshot.read(at.offset, bytes));
+      ASSERT_EQ(differences(bytes.data(), then.data() + at.offset, at.bytes), 0u)
+          << "read, offset " << at.offset << ", seed " << seed_;
     }
   }
 
@@ -188,6 +212,7 @@ class World {
   FileMapping whole_;
   FileMapping part_;
   std::vector<Pin> pins_;
+  std::vector<std::pair<Snapshot, Bytes>> moments_;  // with the model as it was
 };
 
 TEST(DiskCoherence, EverybodySeesTheSamePages) {
@@ -195,8 +220,10 @@ TEST(DiskCoherence, EverybodySeesTheSamePages) {
   HF_SEED_TRACE(seed);
   constexpr bool kShort = engine::test::kUnderTsan || engine::test::kUnderAsan;
   std::uint64_t steps = kShort ? 100'000 : 1'000'000;
-  for (const Options& options : engines()) {
+  for (Options options : engines()) {
     const tests::TempDirectory directory;
+    // What snapshots keep does not fit into the budget.
+    options.swap.push_back({.kind = SwapTier::Kind::file, .directory = directory.path()});
     const std::string path = directory.file("file");
     ASSERT_NO_FATAL_FAILURE(put_file(path, kBytes));
     World world(path, directory.file("scratch"), seed, options);

@@ -1,6 +1,6 @@
 // Programs by chance on a shared file: several threads store, load, pin, sync, free, map the file
-// again and push pages out, on schedules by chance; every load and, in the end, every byte of the
-// file is as the model says.
+// again, take snapshots and clones and push pages out, on schedules by chance; every load and, in
+// the end, every byte of the file is as the model says, and every snapshot as the model was.
 #include <array>
 #include <map>
 #include <optional>
@@ -17,7 +17,10 @@ constexpr std::uint64_t kTail = 1096;  // bytes of the last page
 class Program {
  public:
   Program(std::uint64_t seed, bool commits)
-      : seed_(seed), commits_(commits), world_(machine_options(seed), 100) {
+      : seed_(seed),
+        commits_(commits),
+        with_copies_(seed % 5 < 3),
+        world_(machine_options(seed), 100) {
     world_.put_file((kPages - 1) * kPageSize + kTail);
     world_.options.delivery = seed % 3 == 0 ? FaultDelivery::thread : FaultDelivery::signal;
     // Of the files without commits it writes some pages now and then; with commits nothing.
@@ -62,15 +65,77 @@ class Program {
     return options;
   }
 
+  using Words = std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t>;  // page, word
+  // What a thread has of copies: one snapshot, and one clone that it stores to.
+  struct Copies {
+    Snapshot snapshot;
+    Region clone;
+    Words then, now;  // its own pages of the one, of the other
+  };
+
+  void use(Engine& engine, const FileMapping& mapping, std::uint64_t thread, Copies& copies,
+           sys::SimRandom& chance) {
+    if (!copies.snapshot || chance.below(8) == 0) {
+      copies.snapshot = Snapshot();
+      auto made = engine.snapshot(mapping);
+      ASSERT_TRUE(made) << made.error().message();
+      copies.snapshot = std::move(*made);
+      copies.then = model_[thread];
+    }
+    if (!copies.clone || chance.below(8) == 0) {
+      copies.clone = Region();
+      auto made = engine.clone(copies.snapshot);
+      ASSERT_TRUE(made) << made.error().message();
+      copies.clone = std::move(*made);
+      copies.now = copies.then;
+    }
+    for (int i = 0; i < 3; ++i) {
+      const std::uint64_t page = chance.below(kPages / kThreads) * kThreads + thread;
+      const std::uint64_t word = chance.below(page + 1 == kPages ? kTail / 8 : kPageSize / 8);
+      const std::uint64_t offset = page * kPageSize + word * 8;
+      ASSERT_EQ(word_of(copies.clone.data(), offset), expected(copies.now, page, word))
+          << "clone, page " << page << ", seed " << seed_;
+      const std::uint64_t value = chance.next();
+      ASSERT_TRUE(world_.machine.store(reinterpret_cast<Address>(copies.clone.data()) + offset,
+                                       &value, sizeof value));
+      copies.now[{page, word}] = value;
+      std::uint64_t seen = 0;
+      if (chance.below(2) == 0) {
+        seen = word_of(copies.snapshot.data(), offset);
+      } else {
+        ASSERT_TRUE(copies.snapshot.read(offset, std::as_writable_bytes(std::span(&seen, 1))));
+      }
+      ASSERT_EQ(seen, expected(copies.then, page, word))
+          << "snapshot, page " << page << ", seed " << seed_;
+    }
+  }
+  std::uint64_t word_of(const std::byte* memory, std::uint64_t offset) {
+    std::uint64_t value = 0;
+    EXPECT_TRUE(
+        world_.machine.load(reinterpret_cast<Address>(memory) + offset, &value, sizeof value))
+        << world_.refused.message() << ", seed " << seed_;
+    return value;
+  }
+
+  void free(FileMapping& mapping, std::uint64_t thread, std::uint64_t page) {
+    const auto freed = mapping.advise(page * kPageSize, kPageSize, Advice::free);
+    if (!freed) {
+      ASSERT_EQ(freed.error().code, Errc::busy) << freed.error().message();
+      return;
+    }
+    for (std::uint64_t w = 0; w < kPageSize / 8; ++w) model_[thread][{page, w}] = 0;
+  }
+
   // Each thread has every third page for itself, and loads of the others.
   void work(Engine& engine, FileMapping& mapping, std::uint64_t thread, int steps) {
     sys::SimRandom chance(seed_ * kThreads + thread);
     std::optional<Pin> pin;
+    Copies copies;
     for (int i = 0; i < steps && !testing::Test::HasFailure(); ++i) {
       const std::uint64_t page = chance.below(kPages / kThreads) * kThreads + thread;
       const std::uint64_t word = chance.below(page + 1 == kPages ? kTail / 8 : kPageSize / 8);
       const std::uint64_t offset = page * kPageSize + word * 8;
-      switch (chance.below(20)) {
+      switch (chance.below(with_copies_ ? 24 : 20)) {
         case 0: {
           auto made = engine.pin(mapping.data() + offset, 8);
           ASSERT_TRUE(made) << made.error().message();
@@ -95,16 +160,9 @@ class Program {
           ASSERT_EQ(world_.word(again, 0), expected(page, word));
           break;
         }
-        case 5: {
-          if (page + 1 == kPages) break;
-          const auto freed = mapping.advise(page * kPageSize, kPageSize, Advice::free);
-          if (!freed) {
-            ASSERT_EQ(freed.error().code, Errc::busy) << freed.error().message();
-            break;
-          }
-          for (std::uint64_t w = 0; w < kPageSize / 8; ++w) model_[thread][{page, w}] = 0;
+        case 5:
+          if (page + 1 < kPages) free(mapping, thread, page);
           break;
-        }
         case 6:
           (void)mapping.prefetch(page * kPageSize, 1);
           break;
@@ -125,6 +183,11 @@ class Program {
           model_[thread][{page, word}] = value;
           break;
         }
+        case 20:
+        case 21:
+        case 22:
+          use(engine, mapping, thread, copies, chance);
+          break;
         default:
           ASSERT_EQ(world_.word(mapping, offset), expected(page, word))
               << "page " << page << ", seed " << seed_;
@@ -142,21 +205,24 @@ class Program {
   }
 
   [[nodiscard]] std::uint64_t expected(std::uint64_t page, std::uint64_t word) const {
-    const auto& changes = model_[page % kThreads];
+    return expected(model_[page % kThreads], page, word);
+  }
+  static std::uint64_t expected(const Words& changes, std::uint64_t page, std::uint64_t word) {
     const auto found = changes.find({page, word});
     return found == changes.end() ? FileWorld::mark(page * kPageSize + word * 8) : found->second;
   }
 
   const std::uint64_t seed_;
   const bool commits_;
+  const bool with_copies_;
   FileWorld world_;
-  std::array<std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t>, kThreads> model_;
+  std::array<Words, kThreads> model_;
 };
 
 TEST(FileModel, SharedFilesAreAsTheModelSays) {
   const std::uint64_t seed = test_seed();
   HF_SEED_TRACE(seed);
-  for (std::uint64_t i = 0; i < seed_count(250) && !testing::Test::HasFailure(); ++i) {
+  for (std::uint64_t i = 0; i < seed_count(160) && !testing::Test::HasFailure(); ++i) {
     Program(seed + i, false).run(300);
   }
 }
@@ -164,7 +230,7 @@ TEST(FileModel, SharedFilesAreAsTheModelSays) {
 TEST(FileModel, CommittedFilesAreAsTheModelSays) {
   const std::uint64_t seed = test_seed();
   HF_SEED_TRACE(seed);
-  for (std::uint64_t i = 0; i < seed_count(250) && !testing::Test::HasFailure(); ++i) {
+  for (std::uint64_t i = 0; i < seed_count(160) && !testing::Test::HasFailure(); ++i) {
     Program(seed + i, true).run(300);
   }
 }
