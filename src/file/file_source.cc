@@ -156,41 +156,65 @@ bool FileSource::read_extents(std::span<sys::IoRequest> requests, Error& error) 
   return true;
 }
 
-// Pages in a row are one extent; each page gets the error of the extent that it is in.
+// Pages in a row are one extent. One that fails says nothing of each of its pages: they are written
+// once more, each by itself, so that a page which the device does not take is told by its own
+// offset, and keeps no neighbour from the file.
 void FileSource::write(std::span<object::PageWrite> pages) noexcept {
   std::uint64_t there = 0;
   const int unknown = data_->size(there);
   const std::uint64_t end = std::min(there, bytes());
+  for (object::PageWrite& page : pages) {
+    page.error = unknown != 0 ? unknown : (page.index << kPageShift >= end ? EIO : 0);
+  }
+  for (std::size_t from = 0; from < pages.size(); from += kExtentsMax) {
+    const std::size_t count = std::min<std::size_t>(pages.size() - from, kExtentsMax);
+    write_extents(pages.subspan(from, count), end);
+  }
+  for (const object::PageWrite& page : pages) {
+    if (page.error != 0) errors_.note(page.error, page.index << kPageShift);
+  }
+}
+
+// At most kExtentsMax pages; those with an error are passed over. end: of the file, in bytes.
+void FileSource::write_extents(std::span<object::PageWrite> pages, std::uint64_t end) noexcept {
   sys::IoRequest extents[kExtentsMax];
-  for (std::size_t from = 0; from < pages.size();) {
-    std::uint32_t count = 0;
-    std::size_t to = from;
-    for (; to < pages.size() && count < kExtentsMax; ++to) {
-      object::PageWrite& page = pages[to];
-      const std::uint64_t offset = page.index << kPageShift;
-      page.error = unknown != 0 ? unknown : (offset >= end ? EIO : 0);
-      if (page.error != 0) continue;
-      count = add_extent(extents, count,
-                         {.data = const_cast<std::byte*>(page.content),
+  std::uint32_t count = 0;
+  const auto whole = [end](const object::PageWrite& page) {
+    const std::uint64_t offset = page.index << kPageShift;
+    return sys::IoRequest{.data = const_cast<std::byte*>(page.content),
                           .bytes = std::min<std::uint64_t>(kPageSize, end - offset),
-                          .offset = offset});
+                          .offset = offset};
+  };
+  for (const object::PageWrite& page : pages) {
+    if (page.error == 0) count = add_extent(extents, count, whole(page));
+  }
+  write_and_forget(std::span(extents, count));
+  object::PageWrite* again[kExtentsMax];
+  sys::IoRequest alone[kExtentsMax];
+  std::uint32_t alone_count = 0;
+  for (object::PageWrite& page : pages) {
+    const std::uint64_t offset = page.index << kPageShift;
+    for (std::uint32_t e = 0; e < count && page.error == 0; ++e) {
+      const sys::IoRequest& extent = extents[e];
+      if (offset < extent.offset || offset - extent.offset >= extent.bytes) continue;
+      page.error = extent.error;
+      if (extent.error == 0 || extent.bytes <= kPageSize) break;
+      again[alone_count] = &page;
+      alone[alone_count++] = whole(page);
     }
-    if (count > 0) data_->write(std::span(extents, count));
-    for (std::uint32_t e = 0; ahead_ != nullptr && e < count; ++e) {
-      ahead_->forget(*this, extents[e].offset >> kPageShift,
-                     pages_for(extents[e].offset + extents[e].bytes).value);
-    }
-    for (std::size_t i = from; i < to; ++i) {
-      object::PageWrite& page = pages[i];
-      const std::uint64_t offset = page.index << kPageShift;
-      for (std::uint32_t e = 0; e < count && page.error == 0; ++e) {
-        const bool inside =
-            offset >= extents[e].offset && offset - extents[e].offset < extents[e].bytes;
-        if (inside) page.error = extents[e].error;
-      }
-      if (page.error != 0) errors_.note(page.error, offset);
-    }
-    from = to;
+  }
+  write_and_forget(std::span(alone, alone_count));
+  for (std::uint32_t i = 0; i < alone_count; ++i) again[i]->error = alone[i].error;
+}
+
+// What was read ahead of these places is of no use any more.
+void FileSource::write_and_forget(std::span<sys::IoRequest> requests) noexcept {
+  if (requests.empty()) return;
+  data_->write(requests);
+  if (ahead_ == nullptr) return;
+  for (const sys::IoRequest& request : requests) {
+    ahead_->forget(*this, request.offset >> kPageShift,
+                   pages_for(request.offset + request.bytes).value);
   }
 }
 

@@ -81,6 +81,8 @@ class FileSource final : public object::PageSource {
   [[nodiscard]] bool add(Extents& extents, std::uint64_t index, std::byte* to,
                          Error& error) noexcept;
   [[nodiscard]] bool read_extents(std::span<sys::IoRequest> requests, Error& error) noexcept;
+  void write_extents(std::span<object::PageWrite> pages, std::uint64_t end) noexcept;
+  void write_and_forget(std::span<sys::IoRequest> requests) noexcept;
 
   sys::Machine& machine_;
   Address room_ = 0;

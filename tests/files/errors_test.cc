@@ -90,6 +90,26 @@ TEST(FileErrors, WhatASyncCouldNotWriteStaysAndCanBeTriedAgain) {
   }
 }
 
+// Of a request that failed nobody knows which page it was: each is tried by itself.
+TEST(FileErrors, ARequestOfManyPagesThatFailsIsWrittenPageByPage) {
+  FileWorld world;
+  world.put_file(kPages * kPageSize);
+  world.run([&](Engine& engine) {
+    FileMapping mapping = world.map(engine);
+    for (std::uint64_t page = 0; page < 20; ++page) {
+      world.set_word(mapping, page * kPageSize, page + 1);
+    }
+    world.machine.failures().fail_at(FailureKind::file_write, 1, Repeat::once);
+    const auto synced = mapping.sync();
+    ASSERT_TRUE(synced) << "no page failed by itself: " << synced.error().message();
+    EXPECT_EQ(world.machine.failures().injected(FailureKind::file_write), 1u);
+    for (std::uint64_t page = 0; page < 20; ++page) {
+      ASSERT_EQ(world.disk_word(page * kPageSize), page + 1);
+    }
+    EXPECT_TRUE(mapping.sync());
+  });
+}
+
 // Pages that an eviction cannot write stay in memory, and everybody is told, once each.
 TEST(FileErrors, WhatFailsBehindTheBackIsToldToEachMappingOnce) {
   FileWorld world;
