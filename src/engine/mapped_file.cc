@@ -131,7 +131,10 @@ std::uint64_t MappedFile::write_some(space::Counters& counters) {
   const auto span =
       space_.look_for_changes(*record_, pacer_.at(), pages, space::kRunMax, look_at_all_);
   Expected<std::uint64_t> written = 0;
-  if (span.count > 0) written = write_changes(span.first, span.end, false);
+  // The last page of a file that ends inside it goes by way of the kernel's cache. It is not clean
+  // before a flush has succeeded: the cache may fail to write it, and forgets that it is to.
+  const bool by_cache = span.end << kPageShift > bytes();
+  if (span.count > 0) written = write_changes(span.first, span.end, by_cache);
   if (written) counters.add(space::Count::background_written, *written);
   if (!written) counters.add(space::Count::background_failed);
   pacer_.wrote(begun, machine_.now_ns(), written.value_or(0), span.next, pages, !written);

@@ -204,6 +204,23 @@ TEST(FileBackground, APageThatCannotBeWrittenDoesNotKeepTheOthersFromTheFile) {
   });
 }
 
+// It goes by way of the kernel's cache, where a write succeeds that the disk never sees.
+TEST(FileBackground, ALastPageThatCouldNotBeFlushedIsNotTakenForWritten) {
+  FileWorld world({.seed = 1}, 1024);
+  world.options.write_back = {.interval_ms = 100, .age_ms = 0};
+  world.put_file(kPages * kPageSize + 100);
+  world.run([&](Engine& engine) {
+    FileMapping mapping = world.map(engine);
+    world.machine.failures().fail_at(FailureKind::file_sync, 1, Repeat::once);
+    world.set_word(mapping, kPages * kPageSize, 7);
+    world.machine.sleep_ns(kSecond * 9 / 10);
+    EXPECT_EQ(engine.stats().background_failed, 1u);
+    EXPECT_EQ(engine.stats().background_written, 0u);
+    EXPECT_FALSE(mapping.sync()) << "told";
+    EXPECT_TRUE(mapping.sync()) << "once";
+  });
+}
+
 // While a batch is on its way to a slow disk, evictions meet its turn; nobody is refused for that.
 TEST(FileBackground, NobodyIsRefusedMemoryWhileASlowDiskIsWrittenTo) {
   FileWorld world({.seed = 1, .data_latency_ns_max = 20'000'000}, 128);
