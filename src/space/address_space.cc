@@ -53,7 +53,7 @@ Expected<RegionRecord*> AddressSpace::map_file(PageCount pages, PageCount capaci
   region.read_only = read_only;
   // A private mapping is as its file is now, and so are its copies.
   if (read_only || region.source->is_written()) {
-    region.before = base::CountedRef<BeforeImages>(new BeforeImages(parts_));
+    region.before = base::CountedRef<BeforeImages>(new BeforeImages(parts_, region.id));
   }
   parts_.regions.publish(region);
   return &region;

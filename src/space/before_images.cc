@@ -13,6 +13,8 @@ Moment::~Moment() { images_->end(*this); }
 
 EntryValue Moment::find(std::uint64_t index) const noexcept { return images_->find(*this, index); }
 
+RegionId Moment::region() const noexcept { return images_->region(); }
+
 EntryValue BeforeImages::find(const Moment& moment, std::uint64_t index) const noexcept {
   const Guard guard(lock_);
   for (const Moment* at = &moment; at != nullptr; at = at->newer_) {

@@ -52,6 +52,8 @@ class Moment final : public base::Counted {
   // The before-image of a page that was as the source has it: a slot of which a count is held as
   // long as the moment lives; none: it is still as the source has it.
   [[nodiscard]] EntryValue find(std::uint64_t index) const noexcept;
+  // The region that stands for the file.
+  [[nodiscard]] RegionId region() const noexcept;
 
  private:
   friend class BeforeImages;
@@ -66,7 +68,7 @@ class Moment final : public base::Counted {
 
 class BeforeImages final : public base::Counted {
  public:
-  explicit BeforeImages(Parts& parts) noexcept : parts_(parts) {}
+  BeforeImages(Parts& parts, RegionId region) noexcept : parts_(parts), region_(region) {}
   BeforeImages(const BeforeImages&) = delete;
   BeforeImages& operator=(const BeforeImages&) = delete;
 
@@ -75,6 +77,8 @@ class BeforeImages final : public base::Counted {
   // The page stays open, for it is pinned, and was copied for the moment, which has not begun: the
   // moment takes a count of the copy. Its entry is locked. False: no frame.
   [[nodiscard]] bool note_copy(Moment& moment, std::uint64_t index, SlotIndex copy) noexcept;
+  // The region that stands for the file.
+  [[nodiscard]] RegionId region() const noexcept { return region_; }
   // True if there is a moment.
   [[nodiscard]] bool any() const noexcept {
     return youngest_.load(std::memory_order_seq_cst) != nullptr;
@@ -116,6 +120,7 @@ class BeforeImages final : public base::Counted {
   void hand_down(Moment& moment) noexcept HF_REQUIRES(lock_);
 
   Parts& parts_;
+  const RegionId region_;
   mutable Lock lock_;
   std::atomic<Moment*> youngest_{nullptr};  // changed under the lock
 };

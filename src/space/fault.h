@@ -184,6 +184,7 @@ class FaultServer {
   static void expect_beyond(RegionRecord& region, std::uint64_t index,
                             const RunPlan& plan) noexcept;
   void lock_before(LockedRun& run, std::uint32_t pages) noexcept;
+  std::uint64_t fill_unchanged(const LockedRun& run, std::byte* const* pages) noexcept;
   bool fill_from_source(const LockedRun& run, std::byte* const* pages, Error& error) noexcept;
   [[nodiscard]] bool is_from_source(const LockedRun& run, std::uint32_t i) noexcept {
     return run.region->has_source(run.index(i)) && content(run, i).kind() == EntryKind::none;

@@ -62,23 +62,40 @@ void FaultServer::lock_before(LockedRun& run, std::uint32_t pages) noexcept {
   }
 }
 
+// Of a copy of a file's region: what that has in memory, and nobody has changed, is put at
+// pages[i]. Returns which of them, as bits.
+std::uint64_t FaultServer::fill_unchanged(const LockedRun& run, std::byte* const* pages) noexcept {
+  static_assert(kRunMax <= 64);
+  const Moment* const moment = run.region->moment.get();
+  std::uint64_t had = 0;
+  for (std::uint32_t i = 0; moment != nullptr && i < run.pages; ++i) {
+    if (!is_from_source(run, i)) continue;
+    if (sharing_.read_unchanged(*moment, run.index(i), pages[i])) had |= std::uint64_t{1} << i;
+  }
+  return had;
+}
+
 // Puts the content of each page of the run that is the source's at pages[i], a stretch of
 // neighbours at a time, and others all at once. False: the source could not; `error` says why.
 bool FaultServer::fill_from_source(const LockedRun& run, std::byte* const* pages,
                                    Error& error) noexcept {
   object::PageSource* const source = run.region->source.get();
   if (source == nullptr) return true;
+  const std::uint64_t had = fill_unchanged(run, pages);
+  const auto is_wanted = [&](std::uint32_t i) {
+    return (had >> i & 1) == 0 && is_from_source(run, i);
+  };
   if (run.step != 1) {
     object::PageRead reads[kRunMax];
     std::uint32_t count = 0;
     for (std::uint32_t i = 0; i < run.pages; ++i) {
-      if (is_from_source(run, i)) reads[count++] = {.index = run.index(i), .to = pages[i]};
+      if (is_wanted(i)) reads[count++] = {.index = run.index(i), .to = pages[i]};
     }
     return count == 0 || source->read_scattered(std::span(reads, count), error);
   }
   for (std::uint32_t i = 0; i < run.pages;) {
     std::uint32_t count = 0;
-    while (i + count < run.pages && is_from_source(run, i + count)) ++count;
+    while (i + count < run.pages && is_wanted(i + count)) ++count;
     if (count > 0 && !source->read(run.index(i), count, pages + i, error)) return false;
     i += std::max(count, 1U);
   }

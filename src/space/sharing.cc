@@ -106,6 +106,22 @@ bool Sharing::read_from_window(SlotIndex version, FrameIndex frame, std::byte* t
   return read;
 }
 
+// As long as the entry is locked nobody keeps the page, nor stores to it.
+bool Sharing::read_unchanged(const Moment& moment, std::uint64_t index, std::byte* to) noexcept {
+  RegionRecord& region = parts_.regions.record(moment.region());
+  if (!region.enter_to_read()) return false;
+  bool read = false;
+  const bool there = index < region.capacity && !region.entry(index).peek().is_absent();
+  if (there && region.entry(index).try_lock()) {
+    const std::byte* const content = content_in_memory(region, index, region.entry(index).peek());
+    read = content != nullptr && moment.find(index).kind() == EntryKind::none;
+    if (read) std::memcpy(to, content, kPageSize);
+    region.entry(index).unlock();
+  }
+  region.leave();
+  return read;
+}
+
 void Sharing::add_copy(Page& copy, SlotIndex version, cache::WindowIndex window,
                        std::uint32_t place) noexcept {
   const FrameIndex frame = parts_.pool.index_of(copy);

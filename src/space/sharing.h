@@ -94,6 +94,11 @@ class Sharing {
   // Copies the version's page to `to`. The caller holds a count, and may have entries locked: it
   // never waits for others for long.
   [[nodiscard]] Read read_version(SlotIndex version, std::byte* to) noexcept;
+  // Copies to `to` a page of which the moment has no before-image, if it stands in the memory of
+  // the file's own region and nobody is at work on it: what is there has not changed since, and
+  // need not be read from the file. The caller may have entries of other regions locked.
+  [[nodiscard]] bool read_unchanged(const Moment& moment, std::uint64_t index,
+                                    std::byte* to) noexcept;
   // One holder of a slot less; the last frees what it had.
   void put_slot(SlotIndex slot) noexcept;
   // A copy that has been written to its place becomes a cached page that only its version refers

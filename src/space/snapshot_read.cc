@@ -43,6 +43,9 @@ EntryValue AddressSpace::table_value(RegionRecord& snapshot, std::uint64_t index
 // what that was.
 Expected<std::uint32_t> AddressSpace::read_from_source(SnapshotPage* pages, std::uint32_t most,
                                                        std::byte* to) {
+  if (pages[0].moment != nullptr && sharing_.read_unchanged(*pages[0].moment, pages[0].index, to)) {
+    return 1;
+  }
   std::byte* places[kReadMax];
   std::uint32_t count = 0;
   while (count < most && pages[count].source != nullptr && pages[count].source == pages[0].source &&

@@ -101,6 +101,27 @@ TEST_F(FileSnapshot, TakesNoSlotForWhatIsAsTheFileHasIt) {
   });
 }
 
+TEST_F(FileSnapshot, NeedsNoDiskForWhatIsInMemory) {
+  world.run([&](Engine& engine) {
+    FileMapping mapping = world.map(engine);
+    for (std::uint64_t page = 0; page < 40; ++page) (void)world.word(mapping, page * kPageSize);
+    const auto snapshot = engine.snapshot(mapping);
+    ASSERT_TRUE(snapshot);
+    world.set_word(mapping, 8, 1);
+    world.machine.failures().fail_at(FailureKind::file_read, 1, Repeat::forever);
+    for (std::uint64_t page = 0; page < 40; page += 2) {
+      const std::uint64_t offset = page * kPageSize + 8;
+      ASSERT_EQ(read_of(*snapshot, offset), FileWorld::mark(offset));
+      ASSERT_EQ(word_of(*snapshot, offset + kPageSize), FileWorld::mark(offset + kPageSize));
+    }
+    // What has to come from there says so.
+    std::byte byte{};
+    EXPECT_FALSE(snapshot->read(200 * kPageSize, std::span(&byte, 1)));
+    world.machine.failures().clear();
+    EXPECT_EQ(read_of(*snapshot, 200 * kPageSize + 8), FileWorld::mark(200 * kPageSize + 8));
+  });
+}
+
 TEST_F(FileSnapshot, SeveralKeepWhatEachSawInWhateverOrderTheyGo) {
   for (int order = 0; order < 6; ++order) {
     FileWorld world_of_order;
