@@ -240,6 +240,8 @@ class Client {
   void look_at_mappings();
   void manage(const ManageableMapping& mapping);
   void manage_part(Range part);
+  void queue_present(Range range);
+  void queue_opened(std::span<const Range> before);
   [[nodiscard]] bool is_managed(Range range) const;
   // Where the mapping at `at` ended when that was last looked at; far away: none is known.
   [[nodiscard]] Address mapping_end(Address at) const noexcept;
@@ -260,6 +262,7 @@ class Client {
   void queue_window(std::uint64_t window);
   void queue_range(Range range);
   bool choose_window(std::uint64_t& window);
+  void mark_fixed(Range window, std::span<bool, kWindowPages> stays) const;
   void find_leaving(std::uint64_t window, bool holes, std::vector<Range>& runs);
   bool prepare_command(std::uint64_t window, Command& command);
   bool unshares(std::uint64_t window, std::uint32_t busy);
@@ -307,6 +310,7 @@ class Client {
   // for the kernel each time, for what was touched before it is registered does not merge; and no
   // call enters or moves pages across such a border.
   std::vector<Address> borders_;
+  std::vector<Range> barred_;  // mappings that no page could leave when that was last looked at
   std::deque<std::uint64_t> windows_;  // that may have something in memory, oldest first
   std::unordered_set<std::uint64_t> in_queue_;
   std::unordered_set<std::uint64_t> exact_;  // windows of more than one mapping: no holes

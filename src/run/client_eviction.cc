@@ -45,8 +45,28 @@ bool Client::choose_window(std::uint64_t& window) {
   return true;
 }
 
-// The runs of the window that can leave: in memory, not doomed, not the kernel's to write to when a
-// thread ends. That they are registered is for the helper to see, at the moment when they leave.
+// The pages of the window that must stay where they are: barred, or the kernel's to write to when a
+// thread ends.
+void Client::mark_fixed(Range window, std::span<bool, kWindowPages> stays) const {
+  for (const Address page : thread_pages(pid())) {
+    if (page < window.start || page >= window.end) continue;
+    stays[(page - window.start) >> kPageShift] = true;
+  }
+  const std::uint64_t first = window.start >> kPageShift;
+  for (auto top = stack_tops_.lower_bound(first);
+       top != stack_tops_.end() && *top < first + kWindowPages; ++top) {
+    stays[*top - first] = true;
+  }
+  auto barred = std::ranges::upper_bound(barred_, window.start, {}, &Range::end);
+  for (; barred != barred_.end() && barred->start < window.end; ++barred) {
+    const Range both{std::max(window.start, barred->start), std::min(window.end, barred->end)};
+    std::fill_n(stays.begin() + static_cast<std::ptrdiff_t>((both.start >> kPageShift) - first),
+                both.bytes() >> kPageShift, true);
+  }
+}
+
+// The runs of the window that can leave: in memory, not fixed, not doomed. That they are registered
+// is for the helper to see, at the moment when they leave.
 void Client::find_leaving(std::uint64_t window, bool holes, std::vector<Range>& runs) {
   const Range whole{window << kHugeShift, (window + 1) << kHugeShift};
   std::vector<Range> present;
@@ -56,16 +76,9 @@ void Client::find_leaving(std::uint64_t window, bool holes, std::vector<Range>& 
     const Range part{std::max(whole.start, at->first), std::min(whole.end, at->second)};
     if (part.start < part.end && !memory_.present(part, present)) present.clear();
   }
-  const std::vector<Address> threads = thread_pages(pid());
   std::array<bool, kWindowPages> stays{};
-  for (const Address page : threads) {
-    if (page >= whole.start && page < whole.end) stays[(page - whole.start) >> kPageShift] = true;
-  }
+  mark_fixed(whole, stays);
   const std::uint64_t first = window * kWindowPages;
-  for (auto top = stack_tops_.lower_bound(first);
-       top != stack_tops_.end() && *top < first + kWindowPages; ++top) {
-    stays[*top - first] = true;
-  }
   std::array<bool, kWindowPages> is_present{};
   for (const Range& run : present) {
     for (Address a = run.start; a < run.end; a += kPageSize) {

@@ -143,6 +143,7 @@ void Client::copy_state_to(Client& child) {
   });
   child.ranges_ = ranges_;
   child.borders_ = borders_;
+  child.barred_ = barred_;
   child.windows_ = windows_;
   child.in_queue_ = in_queue_;
   child.queued_.store(windows_.size(), std::memory_order_relaxed);

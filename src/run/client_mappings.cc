@@ -5,6 +5,7 @@
 // part of it may then be thought to be registered that is not. The helper finds that, and the part
 // is looked at again.
 #include <algorithm>
+#include <utility>
 
 #include "run/client.h"
 
@@ -131,6 +132,8 @@ void Client::look_at_mappings() {
   const ManageableMappings mappings = manageable_mappings(pid());
   borders_.clear();
   for (const ManageableMapping& mapping : mappings.all) borders_.push_back(mapping.range.end);
+  const std::vector<Range> barred = std::exchange(barred_, mappings.barred);
+  queue_opened(barred);
   for (const ManageableMapping& mapping : mappings.all) manage(mapping);
   const Range stack = mappings.main_stack;
   if (stack.start != main_stack_.start || stack.end != main_stack_.end) {
@@ -155,10 +158,28 @@ void Client::manage_part(Range part) {
   add_range(part);
   exact_.erase(part.start >> kHugeShift);
   exact_.erase((part.end - 1) >> kHugeShift);
-  // What is missing as yet comes by a fault. Most of what is reserved never will.
+  queue_present(part);
+}
+
+// What is missing as yet comes by a fault. Most of what is reserved never will.
+void Client::queue_present(Range range) {
   std::vector<Range> present;
-  if (!memory_.present(part, present)) present.assign(1, part);
+  if (!memory_.present(range, present)) present.assign(1, range);
   for (const Range& run : present) queue_range(run);
+}
+
+// Nothing of a barred mapping is tried, and its windows are in the queue no longer: what was barred
+// before and is not now goes back in. Both are in address order.
+void Client::queue_opened(std::span<const Range> before) {
+  auto first = barred_.begin();
+  for (Range rest : before) {
+    while (first != barred_.end() && first->end <= rest.start) ++first;
+    for (auto at = first; at != barred_.end() && at->start < rest.end; ++at) {
+      if (rest.start < at->start) queue_present({rest.start, at->start});
+      rest.start = std::min(at->end, rest.end);
+    }
+    if (rest.start < rest.end) queue_present(rest);
+  }
 }
 
 }  // namespace holdfast::run

@@ -62,11 +62,14 @@ void add_mapping(std::string_view line, ManageableMappings& mappings) {
   mapping.range.end = hexadecimal(line);
   const std::string_view permissions = word(line);
   mapping.is_reserved = permissions == "---p";
-  if (!mapping.is_reserved && permissions != "rw-p") return;
+  const bool is_open = permissions == "rw-p";
+  if (!permissions.ends_with('p')) return;
   word(line);
   word(line);
   if (word(line) != "0") return;
   const std::string_view name = word(line);
+  if (!is_open && is_manageable_name(name)) mappings.barred.push_back(mapping.range);
+  if (!is_open && !mapping.is_reserved) return;
   if (name == "[stack]") mappings.main_stack = mapping.range;
   if (!is_manageable_name(name)) return;
   mapping.follows_guard = !mapping.is_reserved && !mappings.all.empty() &&

@@ -55,7 +55,10 @@ struct ManageableMapping {
 };
 struct ManageableMappings {
   std::vector<ManageableMapping> all;  // in address order
-  Range main_stack;                    // apart: it may be write-protected, and never leaves
+  // Of the same kind, but not readable and writable as they stand, the reserved among them: no page
+  // can be moved out of them. In address order.
+  std::vector<Range> barred;
+  Range main_stack;  // apart: it may be write-protected, and never leaves
 };
 [[nodiscard]] ManageableMappings manageable_mappings(int pid);
 
