@@ -50,10 +50,10 @@ TEST_F(Limits, copies_after_a_fork_are_held_near_the_budget) {
 }
 
 // Most of the budget is taken by what cannot leave. Trying that again for each page that the child
-// needs would be most of what is done: 4,000,000 pages refused. Once it can leave it does.
+// needs would be most of what is done: millions of pages refused. Once it can leave it does.
 TEST_F(Limits, memory_that_cannot_leave_is_not_tried_before_it_can) {
   std::string output;
-  const auto json = report_of("run_barred 20 12", 32, output);
+  const auto json = report_of("run_barred 20 16", 32, output);
   ASSERT_TRUE(json.contains("busy")) << output;
   unsigned barred = 0;
   unsigned left = 0;
