@@ -71,6 +71,7 @@ void add_capture(Registry& registry);       // capture/rate
 void add_kv(Registry& registry);            // cow/kv, cow/save
 void add_files(Registry& registry);         // file/scan, file/random, file/sort and so on
 void add_commits(Registry& registry);       // file/commit, file/recovery
+void add_shadow(Registry& registry);        // file/shadow/16, file/shadow/journal-16 and so on
 void add_programs(Registry& registry);      // run/sort-zram and so on
 void add_far(Registry& registry);           // far
 

@@ -132,6 +132,7 @@ int main(int argc, char** argv) {
   holdfast::bench::add_memory_peak(registry);
   holdfast::bench::add_files(registry);
   holdfast::bench::add_commits(registry);
+  holdfast::bench::add_shadow(registry);
   holdfast::bench::add_kv(registry);
   holdfast::bench::add_programs(registry);
   holdfast::bench::add_far(registry);

@@ -1,6 +1,7 @@
 // The two sides of file/commit, and the crash of file/recovery.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -15,6 +16,15 @@ struct CommitScene {
   std::uint64_t commits = 0;               // a round
   std::uint64_t journal_limit = 64 << 20;  // bytes; SQLite: of its log
   std::string path = {};                   // of a file that is there (ours), or is not (SQLite)
+
+  // Counts divided, for smoke runs.
+  [[nodiscard]] CommitScene divided_by(std::uint64_t divisor) const {
+    CommitScene smaller = *this;
+    smaller.pages /= divisor;
+    smaller.commits = std::max<std::uint64_t>(1, commits / divisor);
+    smaller.changed = std::min(changed, smaller.pages / 4);
+    return smaller;
+  }
 };
 
 // Workers whose rounds are commits; the figure is ms a commit.

@@ -1,7 +1,5 @@
 // file/commit: what is stored becomes durable as a whole, against SQLite writing the same pages.
 // file/recovery: how long mapping takes after a crash that left a long journal.
-#include <unistd.h>
-
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -9,44 +7,17 @@
 
 #include "comparison.h"
 #include "files/commit_side.h"
-#include "transfer/disk_file.h"
+#include "files/journaled_file.h"
 #include "workload.h"
 
 namespace holdfast::bench {
 namespace {
 
-const std::string kDirectory = "/var/tmp";
-
-// The mapped file, without the journal that it may leave.
-struct JournaledFile {
-  std::unique_ptr<DiskFile> file;
-  JournaledFile() = default;
-  JournaledFile(JournaledFile&&) = default;
-  ~JournaledFile() {
-    if (file != nullptr) unlink(journal().c_str());
-  }
-  [[nodiscard]] std::string journal() const { return file->path() + ".holdfast-journal"; }
-  static Result<JournaledFile> create(std::uint64_t pages) {
-    auto file = DiskFile::create(kDirectory, pages * kPageBytes);
-    if (!file) return std::unexpected(file.error());
-    JournaledFile made;
-    made.file = std::move(*file);
-    return made;
-  }
-};
-
-CommitScene divided(CommitScene scene, const Run& run) {
-  scene.pages = run.scaled(scene.pages);
-  scene.commits = std::max<std::uint64_t>(1, run.scaled(scene.commits));
-  scene.changed = std::min(scene.changed, scene.pages / 4);
-  return scene;
-}
-
 Result<Outcome> compare_commits(const Run& run, const CommitScene& full) {
-  CommitScene ours = divided(full, run);
-  auto file = JournaledFile::create(ours.pages);
+  CommitScene ours = full.divided_by(run.scale);
+  auto file = JournaledFile::create(ours.pages * kPageBytes);
   if (!file) return std::unexpected(file.error());
-  ours.path = file->file->path();
+  ours.path = file->path();
   CommitScene theirs = ours;
   theirs.path += ".sqlite";
   return compare_sides(
@@ -64,10 +35,10 @@ Result<void> crash(const CommitScene& scene) {
 }
 
 Result<Outcome> measure_recovery(const Run& run, const CommitScene& full) {
-  CommitScene scene = divided(full, run);
-  auto file = JournaledFile::create(scene.pages);
+  CommitScene scene = full.divided_by(run.scale);
+  auto file = JournaledFile::create(scene.pages * kPageBytes);
   if (!file) return std::unexpected(file.error());
-  scene.path = file->file->path();
+  scene.path = file->path();
   auto process = WorkerProcess::start([&] { return make_recovery(scene); });
   if (!process) return std::unexpected(process.error());
   if (auto ready = get_ready(**process, {{}}); !ready) return std::unexpected(ready.error());

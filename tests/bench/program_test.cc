@@ -48,6 +48,11 @@ TEST(Program, the_list_has_every_comparison) {
                            "file/commit/16 ",
                            "file/commit/4096 ",
                            "file/recovery ",
+                           "file/shadow/16 ",
+                           "file/shadow/4096 ",
+                           "file/shadow/journal-16 ",
+                           "file/shadow/journal-4096 ",
+                           "file/shadow/scan ",
                            "run/sort-zram ",
                            "run/sort-file ",
                            "run/numpy-zram ",
@@ -108,7 +113,8 @@ TEST(Program, a_scaled_program_under_a_budget_prints_what_it_prints_without_or_s
 TEST(Program, scaled_files_are_compared_or_it_says_why_not) {
   // Every loop checks what it reads; the kernel's side is skipped where it may not have its cgroup.
   for (const std::string name :
-       {"file/scan", "file/random-32", "file/stall", "file/commit/16", "file/recovery"}) {
+       {"file/scan", "file/random-32", "file/stall", "file/commit/16", "file/recovery",
+        "file/shadow/16", "file/shadow/journal-4096", "file/shadow/scan"}) {
     const auto result = run_program("holdfast-bench", name + " --scale 16 --rounds 1");
     EXPECT_EQ(result.status, 0) << result.output;
     const std::regex form(name +
