@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Builds and tests everything, from a fresh clone on.
 #
-#   ./test.sh           what CI runs: all checks; all tests in the debug build; in the release,
-#                       asan+ubsan and tsan builds those that the build is there for (with fewer
-#                       seeds); the library compiled by clang 19 with thread-safety analysis
+#   ./test.sh           what CI runs: all checks; all tests in the debug build, but those of the
+#                       benchmarks, which are built for release alone; in the release, asan+ubsan
+#                       and tsan builds those that the build is there for (with fewer seeds); the
+#                       library compiled by clang 19 with thread-safety analysis
 #   ./test.sh --quick   the checks and the debug build's tests without the long ones: for every edit
 #   ./test.sh --full    every test in every build, clang-tidy, ten times the seeds: for a release
 #
@@ -17,12 +18,14 @@ case "${1:-}" in
   "") ;;
   --quick) mode=quick ;;
   --full) mode=full ;;
-  *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 
 logs=build/logs
 jobs=$(nproc)
 test_timeout=900       # seconds for one test: a hang is a failure, not a stuck run
+debug_tests=$(find tests -mindepth 1 -maxdepth 1 -type d -printf '%f\n' |
+  grep -vxE 'bench|support|models' | sort | paste -sd '|')
 release_tests='engine|soak|race|cli|bench|examples'  # the build that users get
 asan_tests='base|page|lru|swap|cache|space|engine|image|aio|program'  # memory
 tsan_tests='sync|page|lru|swap|sys|space|engine|aio|capture|race'  # threads
@@ -140,7 +143,7 @@ case "$mode" in
     ;;
   normal)
     step checks 'layers, headers, format, style, docs' tools/check
-    build_and_test debug
+    build_some debug "$debug_tests" && tests debug -L "^($debug_tests|models)\$"
     build_some release "$release_tests" &&
       HOLDFAST_SEED_FACTOR=0.05 tests release -L "^($release_tests)\$"
     step install 'install, then build a consumer by CMake and by pkg-config' tools/test_install
