@@ -71,23 +71,6 @@ function(holdfast_test_programs folder)
   endforeach()
 endfunction()
 
-# What nearly every test includes, compiled once for all: a fifth of the time that a test takes to compile.
-function(holdfast_test_headers_library)
-  set(source ${CMAKE_BINARY_DIR}/test_headers.cc)
-  file(CONFIGURE OUTPUT ${source} CONTENT "int main() { return 0; }\n")
-  add_executable(holdfast_test_headers ${source})  # with the options of those who use them
-  target_link_libraries(holdfast_test_headers PRIVATE holdfast_flags holdfast_needs GTest::gtest)
-  target_precompile_headers(holdfast_test_headers PRIVATE
-    <algorithm> <array> <atomic> <cstring> <expected> <functional> <map> <memory> <optional>
-    <random> <span> <string> <thread> <vector> <gtest/gtest.h>)
-  holdfast_test_debugging(holdfast_test_headers)
-endfunction()
-
-# Line tables are enough to debug tests with; all of -g costs a quarter more to compile.
-function(holdfast_test_debugging target)
-  target_compile_options(${target} PRIVATE $<$<CONFIG:Debug>:-g1>)
-endfunction()
-
 function(holdfast_test_folder folder)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${folder}/*.cc)
   list(FILTER sources EXCLUDE REGEX "/tests/${folder}/programs/")
@@ -101,8 +84,6 @@ function(holdfast_test_folder folder)
   target_compile_definitions(${target} PRIVATE HOLDFAST_BIN_DIR="${CMAKE_BINARY_DIR}/bin"
                                                HOLDFAST_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(${target} PRIVATE ${needs} GTest::gtest GTest::gtest_main)
-  target_precompile_headers(${target} REUSE_FROM holdfast_test_headers)
-  holdfast_test_debugging(${target})
   # They run the programs too.
   if(folder MATCHES "^(cli|examples|bench)$")
     get_property(programs GLOBAL PROPERTY HOLDFAST_PROGRAMS)
@@ -166,7 +147,6 @@ endfunction()
 function(holdfast_all_tests)
   find_package(GTest REQUIRED)
   include(GoogleTest)
-  holdfast_test_headers_library()
   holdfast_test_support_library()
   file(GLOB folders LIST_DIRECTORIES true RELATIVE ${CMAKE_SOURCE_DIR}/tests CONFIGURE_DEPENDS
        ${CMAKE_SOURCE_DIR}/tests/*)
