@@ -82,8 +82,7 @@ Expected<MappedFile*> FileTable::open(PagingEngine& engine, const FileLocation& 
   auto data = TRY(machine_.open_data_file({.path = where.path,
                                            .fd = where.fd,
                                            .use = shared ? sys::FileUse::write : sys::FileUse::read,
-                                           .create = options.create,
-                                           .cached = options.commits}));
+                                           .create = options.create}));
   MappedFile* const known = find(data->identity());
   if (known != nullptr && options.mode != FileMode::private_copy) return share(*known, options);
   if (known != nullptr && known->mode() == FileMode::shared && !known->has_commits()) {

@@ -192,6 +192,10 @@ Expected<void> MappedFile::take_changes(space::SaveSink& sink,
 void MappedFile::bring_up_to_date(std::span<const space::SavedPage> saved) {
   Expected<void> result = journal_->apply();
   source_->written_elsewhere();
+  // The last page of a file that ends inside it goes by way of the kernel's cache, which may fail
+  // to write it later, and forget it.
+  const bool by_cache = (saved.back().index + 1) << kPageShift > bytes();
+  if (result && by_cache) result = journal_->flush_file();
   if (result) space_.mark_saved(*record_, saved);
   if (!result) look_at_all_ = true;  // its pages are not what the file has: they stay changed
   if (result && journal_->bytes() > journal_limit_) result = journal_->checkpoint();

@@ -269,14 +269,18 @@ Expected<void> Journal::checkpoint() {
   abandon();
   TRY_VOID(apply());
   if (committed_.position > kJournalStart) {
-    if (const int error = data_.sync(); error != 0) {
-      // The kernel may have dropped what it could not write: all of it is written once more.
-      applied_ = reader_.start();
-      return trouble(error, "flush a mapped file", "errno", static_cast<std::uint64_t>(error));
-    }
+    TRY_VOID(flush_file());
   }
   if (!broken_ && next_.position == kJournalStart) return {};
   return begin_anew();
+}
+
+Expected<void> Journal::flush_file() {
+  const int error = data_.sync();
+  if (error == 0) return {};
+  // The kernel may have dropped what it could not write: all of it is written once more.
+  applied_ = reader_.start();
+  return trouble(error, "flush a mapped file", "errno", static_cast<std::uint64_t>(error));
 }
 
 Expected<void> Journal::mend() {

@@ -60,6 +60,9 @@ class Journal {
   void abandon() noexcept;
 
   Expected<void> apply();
+  // Makes durable what was applied. Where that fails, all that is in the journal counts as not
+  // applied: the next apply() does it again.
+  Expected<void> flush_file();
   Expected<void> checkpoint();
   // Makes the file show the last commit, where an apply has failed, and sees to it that a seal that
   // has failed is not found after a crash, as far as the device lets it. Errors: of apply().

@@ -156,7 +156,8 @@ TEST(FileCommit, WhoeverMapsTheFileNextFindsItRecovered) {
     world.set_word(mapping, 8, 1);
     world.set_word(mapping, 10 * kPageSize + 80, 2);
     ASSERT_TRUE(mapping.commit());
-    files = crashed(world, world.machine.disk().events(), sys::CrashStyle::nothing, random);
+    // Before the file is flushed for its last page's sake: the commit is in the journal alone.
+    files = crashed(world, world.machine.disk().events() - 1, sys::CrashStyle::nothing, random);
   });
   EXPECT_TRUE(files.contains(kJournalPath));
   for (const FileOptions& how :
