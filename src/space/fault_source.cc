@@ -82,20 +82,20 @@ bool FaultServer::fill_from_source(const LockedRun& run, std::byte* const* pages
   object::PageSource* const source = run.region->source.get();
   if (source == nullptr) return true;
   const std::uint64_t had = fill_unchanged(run, pages);
-  const auto is_wanted = [&](std::uint32_t i) {
+  const auto is_missing = [&](std::uint32_t i) {
     return (had >> i & 1) == 0 && is_from_source(run, i);
   };
   if (run.step != 1) {
     object::PageRead reads[kRunMax];
     std::uint32_t count = 0;
     for (std::uint32_t i = 0; i < run.pages; ++i) {
-      if (is_wanted(i)) reads[count++] = {.index = run.index(i), .to = pages[i]};
+      if (is_missing(i)) reads[count++] = {.index = run.index(i), .to = pages[i]};
     }
     return count == 0 || source->read_scattered(std::span(reads, count), error);
   }
   for (std::uint32_t i = 0; i < run.pages;) {
     std::uint32_t count = 0;
-    while (i + count < run.pages && is_wanted(i + count)) ++count;
+    while (i + count < run.pages && is_missing(i + count)) ++count;
     if (count > 0 && !source->read(run.index(i), count, pages + i, error)) return false;
     i += std::max(count, 1U);
   }

@@ -85,9 +85,8 @@ bool FaultServer::keep_before(RegionRecord& region, std::uint64_t index,
   }
   outcome = Outcome::refused({.code = Errc::swap_full,
                               .doing = "store to a page that a snapshot has",
-                              .what = "slots, for what it held before",
-                              .value = parts_.swap.stats().slots_used,
-                              .limit = parts_.swap.stats().slots_max,
+                              .what = "no slot for what it held before; address",
+                              .value = region.address_of(index),
                               .remedy = "drop snapshots or clones, or unmap regions"});
   return false;
 }

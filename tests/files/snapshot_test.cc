@@ -388,12 +388,19 @@ TEST_F(FileSnapshot, OfAReadOnlyMappingIsTheFile) {
   });
 }
 
-TEST_F(FileSnapshot, AnEmptyMappingOrAnotherEnginesIsRefused) {
+TEST_F(FileSnapshot, OfNoMappingOrAnotherEnginesIsRefused) {
   world.run([&](Engine& engine) {
+    auto other = engine::create_on(world.machine, world.options);
+    ASSERT_TRUE(other) << other.error().message();
+    FileMapping theirs = world.map(**other);
     const FileMapping none;
-    const auto refused = engine.snapshot(none);
-    ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().code, Errc::not_mapped);
+    for (const FileMapping* mapping : {&none, &std::as_const(theirs)}) {
+      const auto refused = engine.snapshot(*mapping);
+      ASSERT_FALSE(refused);
+      EXPECT_EQ(refused.error().code, Errc::not_mapped);
+    }
+    EXPECT_TRUE((*other)->snapshot(theirs));
+    ASSERT_TRUE(theirs.unmap());
   });
 }
 
